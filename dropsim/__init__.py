@@ -1,0 +1,3 @@
+"""dropsim: mesoscale simulation of lithium-polysulfide droplets on charged active centres."""
+
+__version__ = "0.1.0"

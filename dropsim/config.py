@@ -1,0 +1,199 @@
+"""The experiment file as frozen, plain values; units stand in the key names.
+
+`Config` is read here, and ends at `build`: no other module looks into it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunConfig(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="folder name of the run")]
+    title: Annotated[str, Field(description="one line for figures and tables")] = ""
+    role: Annotated[Literal["main", "control"], Field(description="what the run is in its study")] = "main"
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of the counter-based random numbers")] = 1
+    replicas: Annotated[int, Field(ge=1, le=1000, description="independent copies, one folder each")] = 1
+    precision: Literal["float32", "float64"] = "float32"
+    chunk_ps: Annotated[Positive, Field(description="time between writes of frames and checkpoints")] = 10.0
+
+
+class BoxConfig(Section):
+    lateral_nm: Annotated[tuple[Positive, Positive], Field(description="periodic lengths along x and y")] = (11.0, 11.0)
+    height_nm: Annotated[Positive, Field(description="distance between the walls along z")] = 10.0
+
+
+class ElectrolyteConfig(Section):
+    li2s6_mM: Annotated[NonNegative, Field(description="mean concentration of Li2S6 in the box")] = 100.0
+    li2s6_count: Annotated[int | None, Field(ge=0, description="number of Li2S6, instead of the concentration")] = None
+    litfsi_mM: Annotated[NonNegative, Field(description="explicit LiTFSI")] = 0.0
+    temperature_K: Positive = 300.0
+    relative_permittivity_300K: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
+    permittivity_law: Annotated[
+        Literal["inverse-temperature", "constant"],
+        Field(description="eps_r(T) = eps_r(300 K) 300/T, as ethers do, or constant"),
+    ] = "inverse-temperature"
+    saturation_mM: Annotated[
+        Positive | None, Field(description="c_sat of Li2S6 at this permittivity, where known")
+    ] = None
+
+
+class SpeciesConfig(Section):
+    charge_e: Finite
+    sigma_nm: Positive
+    epsilon_kJ_per_mol: NonNegative
+    diffusivity_nm2_per_ps: Positive
+    mass_amu: Positive = 100.0
+
+
+class SpeciesTable(Section):
+    """Beads. Sizes and wells: estimates for solvated ions; diffusivities: 1 M LiTFSI in DOL/DME (ComBat MD)."""
+
+    Li: SpeciesConfig = SpeciesConfig(charge_e=1.0, sigma_nm=0.40, epsilon_kJ_per_mol=0.418, diffusivity_nm2_per_ps=2.5e-4)
+    S6: SpeciesConfig = SpeciesConfig(charge_e=-2.0, sigma_nm=0.60, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-4)
+    TFSI: SpeciesConfig = SpeciesConfig(charge_e=-1.0, sigma_nm=0.65, epsilon_kJ_per_mol=0.753, diffusivity_nm2_per_ps=2.9e-4)
+    # One reduced unit (6 Li2S). Volume 274 nm^3 x 1e-3 against 476 for liquid Li2S6: sigma x 0.576^(1/3).
+    Li2S: SpeciesConfig = SpeciesConfig(charge_e=-2.0, sigma_nm=0.50, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-5)
+
+
+class WallConfig(Section):
+    kind: Annotated[Literal["graphene", "titanium", "plain"], Field(description="electrode at z = 0")] = "graphene"
+    sigma_nm: Positive = 0.34
+    well_depth_S6_kT: Annotated[NonNegative, Field(description="depth of the 9-3 well for S6 and Li2S, in kT(300 K)")] = 0.5
+    well_depth_other_kT: Annotated[NonNegative, Field(description="the same for Li and TFSI")] = 0.3
+
+
+class CentresConfig(Section):
+    arrangement: Literal["none", "lattice", "patch"] = "lattice"
+    spacing_nm: Positive = 2.75
+    count: Annotated[int, Field(ge=1, description="centres of a patch, placed nearest to its middle")] = 9
+    charge_e: Annotated[Finite, Field(description="+7.37 e: Bader charge per Mo cluster (put in)")] = 7.37
+    sigma_nm: Positive = 0.40
+    epsilon_kJ_per_mol: NonNegative = 0.418
+    height_nm: Annotated[NonNegative, Field(description="of the Mo bead above the wall plane")] = 0.15
+    compensation: Annotated[
+        Literal["ring", "sheet", "counterion"],
+        Field(description="what balances the centres: 4 N sites, the whole wall, or extra ions"),
+    ] = "ring"
+    ring_radius_nm: Positive = 0.30
+    slab_net_charge_e: Annotated[Finite, Field(description="extra charge of the electrode, spread over its sheet")] = 0.0
+    wired: Annotated[bool, Field(description="electronic contact: without it centres gather but pass no current")] = True
+
+
+class ElectrostaticsConfig(Section):
+    method: Literal["ewald"] = "ewald"
+    force_tolerance: Annotated[float, Field(gt=1e-10, le=1e-1, description="relative rms force error asked for")] = 1e-3
+    cutoff_nm: Annotated[Positive | None, Field(description="real-space cutoff; chosen for speed if absent")] = None
+    vacuum_factor: Annotated[float, Field(ge=2, le=20, description="padded Lz / height for the slab correction")] = 3.0
+    net_charge: Annotated[
+        Literal["error", "background"],
+        Field(description="refuse a charged cell, or neutralise it with a uniform background"),
+    ] = "error"
+
+
+class StageConfig(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    integrator: Annotated[
+        Literal["baoab", "leimkuhler-matthews", "euler-maruyama"],
+        Field(description="Langevin (accelerated clock), or Brownian with the physical diffusivities"),
+    ]
+    duration_ps: Positive
+    timestep_fs: Positive
+    friction_per_ps: Annotated[Positive, Field(description="Langevin only")] = 1.0
+    record_every_ps: Positive = 2.0
+    reaction: Annotated[bool, Field(description="whether electrons may be transferred in this stage")] = False
+
+
+class ReactionConfig(Section):
+    """The collective rule in its well-mixed limit. Rates are per contact and per free electron slot."""
+
+    potential_V: Annotated[Finite, Field(description="E - E0 at the working electrode during reaction stages")] = -0.1
+    transfer_coefficient: Fraction = 0.30
+    rate_constant_per_ps: Annotated[NonNegative, Field(description="k0 of Butler-Volmer (compressed clock)")] = 0.002
+    physical_rate_constant_per_s: Annotated[
+        Positive, Field(description="k0 that the experiment's five seconds ask for; gives the clock compression")
+    ] = 100.0
+    check_every_ps: Positive = 0.2
+    mo_contact_nm: Positive = 0.80
+    li_bridge_nm: Positive = 0.63
+    s6_contact_nm: Positive = 1.05
+    threshold: Annotated[float, Field(gt=0, lt=1, description="x_s, reduced fraction above which Li2S may nucleate")] = 0.2
+    nucleation_rate_per_ps: Annotated[NonNegative, Field(description="k_nuc per S6 unit")] = 0.01
+    nucleation_barrier: NonNegative = 0.05
+    minimum_size: Annotated[int, Field(ge=1, description="S6 units below which a droplet does not nucleate")] = 20
+    front_acceleration: Annotated[float, Field(ge=1, description="chi, k_in multiplier of a converting droplet")] = 10.0
+
+
+class ProtocolStep(Section):
+    potential_V: Finite
+    duration_s: Positive
+
+
+class KineticsConfig(Section):
+    """The droplet tier. A value of `None` is taken from the particle run; the fall-back is in `build`."""
+
+    enabled: bool = True
+    protocol: tuple[ProtocolStep, ...] = (
+        ProtocolStep(potential_V=-0.5, duration_s=120.0),
+        ProtocolStep(potential_V=0.5, duration_s=120.0),
+    )
+    bulk_mM: Positive = 10.0
+    saturation_mM: Positive | None = None
+    dense_density_per_nm3: Positive | None = None
+    dense_diffusivity_nm2_per_s: Positive | None = None
+    contact_prefactor: Positive | None = None
+    contact_power: Annotated[float | None, Field(ge=0, le=2)] = None
+    bulk_diffusivity_nm2_per_s: Positive = 3.0e8
+    interface_velocity_nm_per_s: Annotated[Positive, Field(description="k at full capture probability")] = 260.0
+    closure: Annotated[
+        Literal["constant", "charge-slaved"],
+        Field(description="capture independent of the electrons, or proportional to them (dropsim's hypothesis)"),
+    ] = "constant"
+    capture_floor: Annotated[Fraction, Field(description="p0 of the charge-slaved closure")] = 0.02
+    seed_radius_nm: Positive = 1.0
+    onset_s: Annotated[NonNegative, Field(description="when the droplet's seed appears (the paper's #1: 34.4 s)")] = 34.4
+    contact_angle_deg: Annotated[float, Field(gt=0, le=180)] = 90.0
+    centre_density_per_nm2: Positive = 0.025
+    rate_constant_per_s: Positive = 100.0
+    transfer_coefficient: Fraction = 0.30
+    standard_potential_V: Finite = 0.0
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    nucleation_rate_per_s: NonNegative = 1e-3
+    nucleation_barrier: NonNegative = 0.05
+    front_acceleration: Annotated[float, Field(ge=1)] = 10.0
+    dissolution_rate_per_s: Positive = 0.1
+    film_height_nm: Positive = 100.0
+    supply_radius_nm: Annotated[Positive | None, Field(description="cylinder that feeds the droplet; None: never depleted")] = None
+    centroid_diffusivity_nm2_per_s: Annotated[Positive, Field(description="anchored droplet; the TEM value is put in")] = 4.71
+    realisations: Annotated[int, Field(ge=2, le=10000)] = 64
+    frame_s: Annotated[Positive, Field(description="spacing of the virtual TEM frames")] = 0.4
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+
+
+class Config(Section):
+    """A whole experiment file."""
+
+    preset: Annotated[str | None, Field(description="named defaults that the file overrides key by key")] = None
+    run: RunConfig
+    box: BoxConfig = BoxConfig()
+    electrolyte: ElectrolyteConfig = ElectrolyteConfig()
+    species: SpeciesTable = SpeciesTable()
+    wall: WallConfig = WallConfig()
+    centres: CentresConfig = CentresConfig()
+    electrostatics: ElectrostaticsConfig = ElectrostaticsConfig()
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    reaction: ReactionConfig = ReactionConfig()
+    kinetics: KineticsConfig = KineticsConfig()

@@ -1,0 +1,1 @@
+"""Pure array physics on jax: no units, files, printing, jit or configuration."""
