@@ -6,29 +6,12 @@ program; every other field is data, and may change without a new compilation.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TypeVar
-
-import jax
 from dropsim_kernels.box import Box
 from dropsim_kernels.charge_transfer import ReactionParameters
 from dropsim_kernels.electrostatics.ewald import EwaldParameters
 from dropsim_kernels.neighbors import NeighborList
 
-T = TypeVar("T", bound=type)
-
 # Species are numbered once for the whole program; the tables of `ForceField` follow this order.
 SPECIES = ("Li", "S6", "TFSI", "Li2S", "Mo", "N")
 LI, S6, TFSI, LI2S, MO, N_RING = range(len(SPECIES))
 
-
-def pytree(cls: T) -> T:
-    """Register a frozen dataclass as a pytree; `field(metadata={"static": True})` marks static ones."""
-    static = [f.name for f in dataclasses.fields(cls) if f.metadata.get("static", False)]
-    data = [f.name for f in dataclasses.fields(cls) if not f.metadata.get("static", False)]
-    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=static)
-
-
-def static(**settings):
-    """A dataclass field whose value is compiled in."""
-    return dataclasses.field(metadata={"static": True}, **settings)
