@@ -1,0 +1,1 @@
+"""Electrostatics of periodic boxes and of slabs that repeat in x and y only."""
