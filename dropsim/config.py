@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dropsim.config_rules import CombinationError, combination_problems
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -16,9 +20,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A table of the file: frozen, and a key that it does not know is an error."""
+    """A table of the file: frozen; an unknown key, and a value of another type, are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class RunConfig(Section):
@@ -32,13 +36,18 @@ class RunConfig(Section):
 
 
 class BoxConfig(Section):
-    lateral_nm: Annotated[tuple[Positive, Positive], Field(description="periodic lengths along x and y")] = (11.0, 11.0)
+    lateral_nm: Annotated[tuple[Positive, Positive], Field(description="periodic lengths along x and y")] = (
+        11.0,
+        11.0,
+    )
     height_nm: Annotated[Positive, Field(description="distance between the walls along z")] = 10.0
 
 
 class ElectrolyteConfig(Section):
     li2s6_mM: Annotated[NonNegative, Field(description="mean concentration of Li2S6 in the box")] = 100.0
-    li2s6_count: Annotated[int | None, Field(ge=0, description="number of Li2S6, instead of the concentration")] = None
+    li2s6_count: Annotated[
+        int | None, Field(ge=0, description="number of Li2S6, instead of the concentration")
+    ] = None
     litfsi_mM: Annotated[NonNegative, Field(description="explicit LiTFSI")] = 0.0
     temperature_K: Positive = 300.0
     relative_permittivity_300K: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
@@ -62,17 +71,29 @@ class SpeciesConfig(Section):
 class SpeciesTable(Section):
     """Beads. Sizes and wells: estimates for solvated ions; diffusivities: 1 M LiTFSI in DOL/DME (ComBat MD)."""
 
-    Li: SpeciesConfig = SpeciesConfig(charge_e=1.0, sigma_nm=0.40, epsilon_kJ_per_mol=0.418, diffusivity_nm2_per_ps=2.5e-4)
-    S6: SpeciesConfig = SpeciesConfig(charge_e=-2.0, sigma_nm=0.60, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-4)
-    TFSI: SpeciesConfig = SpeciesConfig(charge_e=-1.0, sigma_nm=0.65, epsilon_kJ_per_mol=0.753, diffusivity_nm2_per_ps=2.9e-4)
+    Li: SpeciesConfig = SpeciesConfig(
+        charge_e=1.0, sigma_nm=0.40, epsilon_kJ_per_mol=0.418, diffusivity_nm2_per_ps=2.5e-4
+    )
+    S6: SpeciesConfig = SpeciesConfig(
+        charge_e=-2.0, sigma_nm=0.60, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-4
+    )
+    TFSI: SpeciesConfig = SpeciesConfig(
+        charge_e=-1.0, sigma_nm=0.65, epsilon_kJ_per_mol=0.753, diffusivity_nm2_per_ps=2.9e-4
+    )
     # One reduced unit (6 Li2S). Volume 274 nm^3 x 1e-3 against 476 for liquid Li2S6: sigma x 0.576^(1/3).
-    Li2S: SpeciesConfig = SpeciesConfig(charge_e=-2.0, sigma_nm=0.50, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-5)
+    Li2S: SpeciesConfig = SpeciesConfig(
+        charge_e=-2.0, sigma_nm=0.50, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-5
+    )
 
 
 class WallConfig(Section):
-    kind: Annotated[Literal["graphene", "titanium", "plain"], Field(description="electrode at z = 0")] = "graphene"
+    kind: Annotated[Literal["graphene", "titanium", "plain"], Field(description="electrode at z = 0")] = (
+        "graphene"
+    )
     sigma_nm: Positive = 0.34
-    well_depth_S6_kT: Annotated[NonNegative, Field(description="depth of the 9-3 well for S6 and Li2S, in kT(300 K)")] = 0.5
+    well_depth_S6_kT: Annotated[
+        NonNegative, Field(description="depth of the 9-3 well for S6 and Li2S, in kT(300 K)")
+    ] = 0.5
     well_depth_other_kT: Annotated[NonNegative, Field(description="the same for Li and TFSI")] = 0.3
 
 
@@ -89,15 +110,25 @@ class CentresConfig(Section):
         Field(description="what balances the centres: 4 N sites, the whole wall, or extra ions"),
     ] = "ring"
     ring_radius_nm: Positive = 0.30
-    slab_net_charge_e: Annotated[Finite, Field(description="extra charge of the electrode, spread over its sheet")] = 0.0
-    wired: Annotated[bool, Field(description="electronic contact: without it centres gather but pass no current")] = True
+    slab_net_charge_e: Annotated[
+        Finite, Field(description="extra charge of the electrode, spread over its sheet")
+    ] = 0.0
+    wired: Annotated[
+        bool, Field(description="electronic contact: without it centres gather but pass no current")
+    ] = True
 
 
 class ElectrostaticsConfig(Section):
     method: Literal["ewald"] = "ewald"
-    force_tolerance: Annotated[float, Field(gt=1e-10, le=1e-1, description="relative rms force error asked for")] = 1e-3
-    cutoff_nm: Annotated[Positive | None, Field(description="real-space cutoff; chosen for speed if absent")] = None
-    vacuum_factor: Annotated[float, Field(ge=2, le=20, description="padded Lz / height for the slab correction")] = 3.0
+    force_tolerance: Annotated[
+        float, Field(gt=1e-10, le=1e-1, description="relative rms force error asked for")
+    ] = 1e-3
+    cutoff_nm: Annotated[
+        Positive | None, Field(description="real-space cutoff; chosen for speed if absent")
+    ] = None
+    vacuum_factor: Annotated[
+        float, Field(ge=2, le=20, description="padded Lz / height for the slab correction")
+    ] = 3.0
     net_charge: Annotated[
         Literal["error", "background"],
         Field(description="refuse a charged cell, or neutralise it with a uniform background"),
@@ -120,21 +151,32 @@ class StageConfig(Section):
 class ReactionConfig(Section):
     """The collective rule in its well-mixed limit. Rates are per contact and per free electron slot."""
 
-    potential_V: Annotated[Finite, Field(description="E - E0 at the working electrode during reaction stages")] = -0.1
+    potential_V: Annotated[
+        Finite, Field(description="E - E0 at the working electrode during reaction stages")
+    ] = -0.1
     transfer_coefficient: Fraction = 0.30
-    rate_constant_per_ps: Annotated[NonNegative, Field(description="k0 of Butler-Volmer (compressed clock)")] = 0.002
+    rate_constant_per_ps: Annotated[
+        NonNegative, Field(description="k0 of Butler-Volmer (compressed clock)")
+    ] = 0.002
     physical_rate_constant_per_s: Annotated[
-        Positive, Field(description="k0 that the experiment's five seconds ask for; gives the clock compression")
+        Positive,
+        Field(description="k0 that the experiment's five seconds ask for; gives the clock compression"),
     ] = 100.0
     check_every_ps: Positive = 0.2
     mo_contact_nm: Positive = 0.80
     li_bridge_nm: Positive = 0.63
     s6_contact_nm: Positive = 1.05
-    threshold: Annotated[float, Field(gt=0, lt=1, description="x_s, reduced fraction above which Li2S may nucleate")] = 0.2
+    threshold: Annotated[
+        float, Field(gt=0, lt=1, description="x_s, reduced fraction above which Li2S may nucleate")
+    ] = 0.2
     nucleation_rate_per_ps: Annotated[NonNegative, Field(description="k_nuc per S6 unit")] = 0.01
     nucleation_barrier: NonNegative = 0.05
-    minimum_size: Annotated[int, Field(ge=1, description="S6 units below which a droplet does not nucleate")] = 20
-    front_acceleration: Annotated[float, Field(ge=1, description="chi, k_in multiplier of a converting droplet")] = 10.0
+    minimum_size: Annotated[
+        int, Field(ge=1, description="S6 units below which a droplet does not nucleate")
+    ] = 20
+    front_acceleration: Annotated[
+        float, Field(ge=1, description="chi, k_in multiplier of a converting droplet")
+    ] = 10.0
 
 
 class ProtocolStep(Section):
@@ -157,14 +199,20 @@ class KineticsConfig(Section):
     contact_prefactor: Positive | None = None
     contact_power: Annotated[float | None, Field(ge=0, le=2)] = None
     bulk_diffusivity_nm2_per_s: Positive = 3.0e8
-    interface_velocity_nm_per_s: Annotated[Positive, Field(description="k at full capture probability")] = 260.0
+    interface_velocity_nm_per_s: Annotated[Positive, Field(description="k at full capture probability")] = (
+        260.0
+    )
     closure: Annotated[
         Literal["constant", "charge-slaved"],
-        Field(description="capture independent of the electrons, or proportional to them (dropsim's hypothesis)"),
+        Field(
+            description="capture independent of the electrons, or proportional to them (dropsim's hypothesis)"
+        ),
     ] = "constant"
     capture_floor: Annotated[Fraction, Field(description="p0 of the charge-slaved closure")] = 0.02
     seed_radius_nm: Positive = 1.0
-    onset_s: Annotated[NonNegative, Field(description="when the droplet's seed appears (the paper's #1: 34.4 s)")] = 34.4
+    onset_s: Annotated[
+        NonNegative, Field(description="when the droplet's seed appears (the paper's #1: 34.4 s)")
+    ] = 34.4
     contact_angle_deg: Annotated[float, Field(gt=0, le=180)] = 90.0
     centre_density_per_nm2: Positive = 0.025
     rate_constant_per_s: Positive = 100.0
@@ -176,8 +224,12 @@ class KineticsConfig(Section):
     front_acceleration: Annotated[float, Field(ge=1)] = 10.0
     dissolution_rate_per_s: Positive = 0.1
     film_height_nm: Positive = 100.0
-    supply_radius_nm: Annotated[Positive | None, Field(description="cylinder that feeds the droplet; None: never depleted")] = None
-    centroid_diffusivity_nm2_per_s: Annotated[Positive, Field(description="anchored droplet; the TEM value is put in")] = 4.71
+    supply_radius_nm: Annotated[
+        Positive | None, Field(description="cylinder that feeds the droplet; None: never depleted")
+    ] = None
+    centroid_diffusivity_nm2_per_s: Annotated[
+        Positive, Field(description="anchored droplet; the TEM value is put in")
+    ] = 4.71
     realisations: Annotated[int, Field(ge=2, le=10000)] = 64
     frame_s: Annotated[Positive, Field(description="spacing of the virtual TEM frames")] = 0.4
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
@@ -186,7 +238,9 @@ class KineticsConfig(Section):
 class Config(Section):
     """A whole experiment file."""
 
-    preset: Annotated[str | None, Field(description="named defaults that the file overrides key by key")] = None
+    preset: Annotated[str | None, Field(description="named defaults that the file overrides key by key")] = (
+        None
+    )
     run: RunConfig
     box: BoxConfig = BoxConfig()
     electrolyte: ElectrolyteConfig = ElectrolyteConfig()
@@ -197,3 +251,21 @@ class Config(Section):
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     reaction: ReactionConfig = ReactionConfig()
     kinetics: KineticsConfig = KineticsConfig()
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Config:
+        problems = combination_problems(self)
+        if problems:
+            raise CombinationError(problems)
+        return self
+
+
+def config_hash(config: Config) -> str:
+    """Eight hexadecimal digits that name what is simulated.
+
+    SHA-256 of the resolved values as JSON with sorted keys, without `run.title`, `run.replicas` (more
+    copies of the same) and `preset` (the values that it gave are in). Equal configs have equal hashes.
+    """
+    values = config.model_dump(mode="json", exclude={"preset": True, "run": {"title", "replicas"}})
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

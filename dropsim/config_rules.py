@@ -1,0 +1,211 @@
+"""What keys of an experiment file must satisfy together; one function per subject.
+
+Each yields problems, and each problem names its keys and the nearest values that are allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dropsim.composition import composition, lattice_shape, patch_capacity
+from dropsim.toml_lines import KeyPath
+from dropsim.units import MILLIMOLAR_PER_NM3
+
+if TYPE_CHECKING:
+    from dropsim.config import Config
+
+# Decimal fractions such as 0.3 / 0.1 miss whole numbers by rounding only.
+WHOLE_WITHIN = 1e-6
+# A lattice is stretched to the box by at most this fraction of its spacing.
+LATTICE_STRETCH = 0.01
+FS_PER_PS = 1000.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A combination that cannot be run: the keys that take part (first the one to change), and why."""
+
+    keys: tuple[KeyPath, ...]
+    text: str
+
+
+class CombinationError(ValueError):
+    """Raised inside the validation of `Config`; `problems` holds one entry per combination."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{key_name(p.keys[0])}: {p.text}" for p in problems))
+
+
+def key_name(path: KeyPath) -> str:
+    """ "stages.0.duration_ps" of ("stages", 0, "duration_ps")."""
+    return ".".join(str(part) for part in path)
+
+
+def combination_problems(config: Config) -> list[Problem]:
+    """Every combination of keys that cannot be run, in the order of the file's sections."""
+    return [
+        *_room_problems(config),
+        *_particle_problems(config),
+        *_charge_problems(config),
+        *_stage_problems(config),
+        *_kinetics_problems(config),
+    ]
+
+
+def _room_problems(config: Config) -> Iterator[Problem]:
+    shortest = min(config.box.lateral_nm)
+    cutoff = config.electrostatics.cutoff_nm
+    if cutoff is not None and cutoff > shortest / 2:
+        yield Problem(
+            (("electrostatics", "cutoff_nm"), ("box", "lateral_nm")),
+            f"the cutoff is above half the box; allowed: at most {shortest / 2:g} nm, "
+            f"or a box of at least {2 * cutoff:g} nm",
+        )
+    centres = config.centres
+    if centres.arrangement == "none":
+        return
+    spacing_key: KeyPath = ("centres", "spacing_nm")
+    if centres.compensation == "ring" and centres.ring_radius_nm >= centres.spacing_nm / 2:
+        yield Problem(
+            (("centres", "ring_radius_nm"), spacing_key),
+            f"the rings of neighbouring centres overlap; allowed: below {centres.spacing_nm / 2:g} nm",
+        )
+    if centres.height_nm >= config.box.height_nm:
+        yield Problem(
+            (("centres", "height_nm"), ("box", "height_nm")),
+            f"the centres are above the box; allowed: below {config.box.height_nm:g} nm",
+        )
+    if centres.arrangement == "lattice":
+        for length, n in zip(config.box.lateral_nm, lattice_shape(config), strict=True):
+            if abs(length / n - centres.spacing_nm) > LATTICE_STRETCH * centres.spacing_nm:
+                yield Problem(
+                    (spacing_key, ("box", "lateral_nm")),
+                    f"a lattice must fill the box with whole spacings; nearest allowed: spacing "
+                    f"{length / n:.4g} nm, or a length of {n * centres.spacing_nm:.4g} nm instead of {length:g}",
+                )
+                break
+    elif centres.count > patch_capacity(config):
+        yield Problem(
+            (("centres", "count"), spacing_key, ("box", "lateral_nm")),
+            f"the patch does not fit into the box; allowed: at most {patch_capacity(config)} centres "
+            "at this spacing, or a larger box",
+        )
+
+
+def _particle_problems(config: Config) -> Iterator[Problem]:
+    electrolyte = config.electrolyte
+    whole = composition(config)
+    box = config.box
+    one_mM = 1 / (MILLIMOLAR_PER_NM3 * box.lateral_nm[0] * box.lateral_nm[1] * box.height_nm)
+    li2s6_key: KeyPath = ("electrolyte", "li2s6_mM")
+    if electrolyte.li2s6_count is None and electrolyte.li2s6_mM > 0 and whole.n_S6 == 0:
+        yield Problem(
+            (li2s6_key, ("box", "lateral_nm"), ("box", "height_nm")),
+            f"less than half a Li2S6 in this box; allowed: at least {one_mM:.3g} mM for one, or a larger box",
+        )
+    elif whole.n_mobile == 0:
+        key = li2s6_key if electrolyte.li2s6_count is None else ("electrolyte", "li2s6_count")
+        yield Problem(
+            (key, ("electrolyte", "litfsi_mM")),
+            f"no particles at all; allowed: at least {one_mM:.3g} mM of one of them",
+        )
+    if electrolyte.litfsi_mM > 0 and whole.litfsi_mM == 0:
+        yield Problem(
+            (("electrolyte", "litfsi_mM"), ("box", "lateral_nm"), ("box", "height_nm")),
+            f"less than half a LiTFSI in this box; allowed: 0, or at least {one_mM:.3g} mM for one",
+        )
+
+
+def _charge_problems(config: Config) -> Iterator[Problem]:
+    whole = composition(config)
+    if whole.net_charge_e == 0 or config.electrostatics.net_charge == "background":
+        return
+    slab = config.centres.slab_net_charge_e
+    neutral = slab - whole.net_charge_e
+    remedy = (
+        f'set electrostatics.net_charge = "background", or centres.slab_net_charge_e = {neutral:.10g} '
+        "for a neutral cell"
+    )
+    if slab != 0 and config.centres.compensation != "counterion":
+        remedy += ', or centres.compensation = "counterion" to balance it with ions'
+    yield Problem(
+        (
+            ("electrostatics", "net_charge"),
+            ("centres", "compensation"),
+            ("centres", "slab_net_charge_e"),
+        ),
+        f"the cell carries {whole.net_charge_e:+.6g} e ({whole.n_centres} centres, "
+        f"{whole.n_counterions} counterions); {remedy}",
+    )
+
+
+def _stage_problems(config: Config) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for index, stage in enumerate(config.stages):
+        here: KeyPath = ("stages", index)
+        if stage.name in seen:
+            yield Problem(
+                ((*here, "name"), ("stages", seen[stage.name], "name")),
+                "two stages have this name; allowed: a name of its own for each stage",
+            )
+        seen.setdefault(stage.name, index)
+        step_ps = stage.timestep_fs / FS_PER_PS
+        record, step = (*here, "record_every_ps"), (*here, "timestep_fs")
+        whole_frames = _multiple_problem(record, stage.record_every_ps, step, step_ps, "steps")
+        if whole_frames:
+            yield whole_frames
+        for problem in (
+            _multiple_problem(
+                (*here, "duration_ps"), stage.duration_ps, record, stage.record_every_ps, "frames"
+            ),
+            _multiple_problem(
+                ("run", "chunk_ps"), config.run.chunk_ps, record, stage.record_every_ps, "frames"
+            ),
+        ):
+            if problem:
+                yield problem
+        if not stage.reaction:
+            continue
+        check: KeyPath = ("reaction", "check_every_ps")
+        every = config.reaction.check_every_ps
+        problem = _multiple_problem(check, every, step, step_ps, "steps")
+        if problem is None and not whole_frames:
+            problem = _multiple_problem(record, stage.record_every_ps, check, every, "reaction checks")
+        if problem:
+            yield problem
+
+
+def _multiple_problem(
+    key: KeyPath, value: float, unit_key: KeyPath, unit: float, things: str
+) -> Problem | None:
+    """None if value is a whole number (at least one) of units."""
+    ratio = value / unit
+    nearest = round(ratio)
+    if nearest >= 1 and abs(ratio - nearest) <= WHOLE_WITHIN * nearest:
+        return None
+    below = int(ratio)
+    allowed = " or ".join(f"{n * unit:.6g}" for n in (below, below + 1) if n >= 1)
+    return Problem(
+        (key, unit_key), f"must be a whole number of {things} of {unit:.6g} ps; nearest allowed: {allowed}"
+    )
+
+
+def _kinetics_problems(config: Config) -> Iterator[Problem]:
+    kinetics = config.kinetics
+    if not kinetics.enabled:
+        return
+    protocol_key: KeyPath = ("kinetics", "protocol")
+    if not kinetics.protocol:
+        yield Problem((protocol_key,), "no steps; allowed: at least one, or kinetics.enabled = false")
+        return
+    end_s = sum(step.duration_s for step in kinetics.protocol)
+    for name in ("onset_s", "frame_s"):
+        value = getattr(kinetics, name)
+        if value >= end_s:
+            yield Problem(
+                (("kinetics", name), protocol_key),
+                f"is not before the end of the protocol; allowed: below {end_s:g} s",
+            )
