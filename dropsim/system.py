@@ -6,12 +6,102 @@ program; every other field is data, and may change without a new compilation.
 
 from __future__ import annotations
 
+import dataclasses
+
+import jax
 from dropsim_kernels.box import Box
-from dropsim_kernels.charge_transfer import ReactionParameters
+from dropsim_kernels.charge_transfer import ReactionParameters, ReactionState
 from dropsim_kernels.electrostatics.ewald import EwaldParameters
-from dropsim_kernels.neighbors import NeighborList
+from dropsim_kernels.neighbors import NeighborList, NeighborSettings
+from jax import Array
 
 # Species are numbered once for the whole program; the tables of `ForceField` follow this order.
 SPECIES = ("Li", "S6", "TFSI", "Li2S", "Mo", "N")
 LI, S6, TFSI, LI2S, MO, N_RING = range(len(SPECIES))
 
+# Error bits of `State.error`, read once per chunk.
+NEIGHBOR_OVERFLOW = 1  # a neighbour row or a cell was full: the chunk is repeated with more room
+NOT_FINITE = 2  # a force was not a number: the time step is too large, or two beads overlap
+ELECTRON_IMBALANCE = 4  # the ledger does not close: a defect of the program, never of the input
+
+
+def static(default=dataclasses.MISSING):
+    """A dataclass field whose value is compiled in."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ForceField:
+    """The interactions, as arrays over the species: what a fit may change.
+
+    charge: (K,) e; sigma: (K,) nm; epsilon: (K,) kJ/mol, Lorentz-Berthelot mixing; lennard_jones_cutoff: ()
+    nm; coulomb: () kJ nm / (mol e^2), already divided by eps_r; wall_sigma: (K,) nm and wall_depth: (K,)
+    kJ/mol of the 9-3 wall at z = 0; top_sigma: (K,) nm of the repulsive wall at z = height;
+    sheet_density: () e/nm^2, uniform charge of the plane z = 0.
+    """
+
+    charge: Array
+    sigma: Array
+    epsilon: Array
+    lennard_jones_cutoff: Array
+    coulomb: Array
+    wall_sigma: Array
+    wall_depth: Array
+    top_sigma: Array
+    sheet_density: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class System:
+    """Everything that stays fixed in a stage.
+
+    box; force_field; site_position: (C, 3) nm and site_species: (C,) int32, fixed charges (Mo, then N);
+    mo_wired: (n_mo,) bool; ewald: splitting and mesh; site_structure: structure factor of the sites;
+    diffusivity: (K,) nm^2/ps; mass: (K,) amu; thermal_energy: () kJ/mol; timestep: () ps; friction: () 1/ps;
+    reaction: rates and distances. Static: neighbors (capacities), integrator (a name), n_sulfur, n_li, n_mo
+    (mobile beads are ordered sulfur, Li, TFSI; sites Mo, N).
+    """
+
+    box: Box
+    force_field: ForceField
+    site_position: Array
+    site_species: Array
+    mo_wired: Array
+    ewald: EwaldParameters
+    site_structure: Array
+    diffusivity: Array
+    mass: Array
+    thermal_energy: Array
+    timestep: Array
+    friction: Array
+    reaction: ReactionParameters
+    neighbors: NeighborSettings = static()
+    integrator: str = static()
+    n_sulfur: int = static()
+    n_li: int = static()
+    n_mo: int = static()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Everything that evolves.
+
+    position: (N, 3) nm, wrapped in x and y; image: (N, 3) int32; velocity: (N, 3) nm/ps; force: (N, 3)
+    kJ/(mol nm) at `position`; energy: () kJ/mol; species: (N,) int32; reaction: electrons and flags of the
+    sulfur beads; neighbors; key: (2,) uint32; step: () int32; error: () int32 bits.
+    """
+
+    position: Array
+    image: Array
+    velocity: Array
+    force: Array
+    energy: Array
+    species: Array
+    reaction: ReactionState
+    neighbors: NeighborList
+    key: Array
+    step: Array
+    error: Array

@@ -169,7 +169,7 @@ def charge_transfer_step(
     contacts = jnp.sum(touching, axis=1, dtype=jnp.int32)
     liquid = ~state.converted
     n_liquid = total(liquid.astype(jnp.int32))
-    n_members = total(jnp.ones_like(state.electrons))
+    n_members = total(jnp.ones_like(state.electrons)).astype(dtype)
     n_contacts = total(contacts).astype(dtype)
     # A converting droplet stays so while it holds solid, or enough flagged liquid to be a droplet at all.
     has_solid = total(state.converted.astype(jnp.int32)) > 0

@@ -1,0 +1,299 @@
+"""The loop: a plan of stages, advanced chunk by chunk on the device.
+
+A chunk is one compiled program of many steps. The host looks at it once: at its frames, its reaction log and
+its error bits. What a chunk did does not depend on its length, nor on where a run was cut and resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from dropsim_kernels.box import wrap
+from dropsim_kernels.charge_transfer import ReactionInfo, charge_transfer_step, electron_imbalance
+from dropsim_kernels.integrators import INTEGRATORS, Dynamics, descent_step, thermal_velocities
+from dropsim_kernels.neighbors import build, needs_rebuild, regrow
+from jax import Array
+
+from dropsim.errors import SimulationError
+from dropsim.forces import total_forces
+from dropsim.system import (
+    ELECTRON_IMBALANCE,
+    LI2S,
+    NEIGHBOR_OVERFLOW,
+    NOT_FINITE,
+    State,
+    System,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stretch of a run at one integrator and time step; all durations in steps.
+
+    check_steps: steps between two looks at the reaction, 0 where electrons may not be transferred;
+    chunk_frames: frames per compiled call. `accelerated`: the clock is not the physical one (Langevin with a
+    friction far below that of the solvent).
+    """
+
+    name: str
+    integrator: str
+    n_steps: int
+    timestep_ps: float
+    friction_per_ps: float
+    record_steps: int
+    check_steps: int
+    chunk_frames: int
+    accelerated: bool
+
+    def of(self, system: System) -> System:
+        """The system under this stage's integrator."""
+        dtype = system.thermal_energy.dtype
+        return dataclasses.replace(
+            system,
+            integrator=self.integrator,
+            timestep=jnp.asarray(self.timestep_ps, dtype),
+            friction=jnp.asarray(self.friction_per_ps, dtype),
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """One frame: what is written of the state. converting, droplet: (S,), of the sulfur beads."""
+
+    step: Array
+    position: Array
+    image: Array
+    species: Array
+    electrons: Array
+    energy: Array
+    kinetic_energy: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CheckRecord:
+    """One look at the reaction: what it did, and the ledger's terms after it, all counted from the arrays."""
+
+    step: Array
+    info: ReactionInfo
+    electrons: Array
+    converted: Array
+    injected: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """What one compiled call brought back: frames with a leading (F,) axis, checks with (C,)."""
+
+    stage_index: int
+    state: State
+    system: System
+    frames: Snapshot
+    checks: CheckRecord | None
+    wall_s: float
+
+
+def dynamics_of(species: Array, system: System) -> Dynamics:
+    """Per-bead mobilities and masses for the integrators."""
+    return Dynamics(
+        system.timestep,
+        system.thermal_energy,
+        system.diffusivity[species][:, None],
+        system.mass[species][:, None],
+        system.friction,
+    )
+
+
+def with_forces(state: State, system: System) -> State:
+    """The state with energy and forces of its own positions and species."""
+    energy, force = total_forces(state.position, state.species, state.neighbors, system)
+    bad = jnp.where(jnp.all(jnp.isfinite(force)), 0, NOT_FINITE).astype(jnp.int32)
+    return dataclasses.replace(state, energy=energy, force=force, error=state.error | bad)
+
+
+def with_neighbors(state: State, system: System) -> State:
+    """The state with a neighbour list that is good at its positions, rebuilt only where it must be."""
+
+    def rebuilt(position: Array):
+        return build(position, system.site_position, system.box, system.neighbors)
+
+    neighbors = jax.lax.cond(
+        needs_rebuild(state.neighbors, state.position, system.box, system.neighbors),
+        rebuilt,
+        lambda _: state.neighbors,
+        state.position,
+    )
+    bad = jnp.where(neighbors.overflow, NEIGHBOR_OVERFLOW, 0).astype(jnp.int32)
+    return dataclasses.replace(state, neighbors=neighbors, error=state.error | bad)
+
+
+def step(state: State, system: System) -> State:
+    """One time step of the system's integrator."""
+    integrator = INTEGRATORS[system.integrator]
+    dynamics = dynamics_of(state.species, system)
+    position, velocity = integrator.advance(
+        state.key, state.step, state.position, state.velocity, state.force, dynamics
+    )
+    position, image = wrap(position, state.image, system.box)
+    state = dataclasses.replace(state, position=position, image=image, velocity=velocity, step=state.step + 1)
+    state = with_forces(with_neighbors(state, system), system)
+    return dataclasses.replace(state, velocity=integrator.finish(velocity, state.force, dynamics))
+
+
+def react(state: State, system: System) -> tuple[State, CheckRecord]:
+    """One look at the reaction: electrons, nucleation, conversion; forces anew where a bead was converted."""
+    n_sulfur, n_li = system.n_sulfur, system.n_li
+    reaction, info = charge_transfer_step(
+        state.key,
+        state.step,
+        state.reaction,
+        state.position[:n_sulfur],
+        state.position[n_sulfur : n_sulfur + n_li],
+        system.site_position[: system.n_mo],
+        system.mo_wired,
+        system.box,
+        system.reaction,
+    )
+    sulfur = jnp.where(reaction.converted, jnp.int32(LI2S), state.species[:n_sulfur])
+    bad = jnp.where(electron_imbalance(reaction) == 0, 0, ELECTRON_IMBALANCE).astype(jnp.int32)
+    state = dataclasses.replace(
+        state,
+        reaction=reaction,
+        species=state.species.at[:n_sulfur].set(sulfur),
+        error=state.error | bad,
+    )
+    state = jax.lax.cond(
+        jnp.any(info.turned), lambda s: with_forces(s, system), lambda s: s, state
+    )
+    record = CheckRecord(state.step, info, reaction.electrons, reaction.converted, reaction.injected)
+    return state, record
+
+
+def snapshot(state: State, system: System) -> Snapshot:
+    """What a frame keeps of the state."""
+    mass = system.mass[state.species][:, None]
+    kinetic = 0.5 * jnp.sum(mass * state.velocity**2)
+    return Snapshot(
+        state.step, state.position, state.image, state.species, state.reaction.electrons, state.energy, kinetic
+    )
+
+
+@partial(jax.jit, static_argnames=("n_frames", "record_steps", "check_steps"))
+def advance(
+    state: State, system: System, n_frames: int, record_steps: int, check_steps: int
+) -> tuple[State, Snapshot, CheckRecord | None]:
+    """n_frames frames of record_steps steps each, with a look at the reaction every check_steps (0: never)."""
+
+    def moves(state: State, n_steps: int) -> State:
+        return jax.lax.fori_loop(0, n_steps, lambda _, s: step(s, system), state)
+
+    def interval(state: State, _) -> tuple[State, CheckRecord]:
+        return react(moves(state, check_steps), system)
+
+    def frame(state: State, _):
+        if check_steps:
+            state, checks = jax.lax.scan(interval, state, length=record_steps // check_steps)
+        else:
+            state, checks = moves(state, record_steps), None
+        return state, (snapshot(state, system), checks)
+
+    state, (frames, checks) = jax.lax.scan(frame, state, length=n_frames)
+    if checks is not None:
+        checks = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), checks)
+    return state, frames, checks
+
+
+@partial(jax.jit, static_argnames=("n_steps",))
+def minimise(state: State, system: System, n_steps: int) -> State:
+    """Steepest descent that only takes steps downhill: the limit on a step halves on a rise, grows on a fall."""
+
+    def descend(_, carry: tuple[State, Array]) -> tuple[State, Array]:
+        state, limit = carry
+        position, image = wrap(descent_step(state.position, state.force, limit), state.image, system.box)
+        trial = dataclasses.replace(state, position=position, image=image)
+        trial = with_forces(with_neighbors(trial, system), system)
+        better = trial.energy < state.energy
+        state = jax.tree.map(lambda a, b: jnp.where(better, a, b), trial, state)
+        return state, jnp.where(better, limit * 1.2, limit * 0.5)
+
+    limit = jnp.asarray(0.01, state.position.dtype)
+    return jax.lax.fori_loop(0, n_steps, descend, (state, limit))[0]
+
+
+def thermalise(state: State, system: System) -> State:
+    """The state with Maxwell-Boltzmann velocities (nm/ps), a function of the seed and the step."""
+    mass = system.mass[state.species][:, None]
+    velocity = thermal_velocities(state.key, state.step, system.thermal_energy, mass)
+    return dataclasses.replace(state, velocity=velocity)
+
+
+def renewed_neighbors(state: State, system: System) -> tuple[State, System]:
+    """A fresh list, with more room until everything fits; on the host."""
+    for _ in range(20):
+        neighbors = build(state.position, system.site_position, system.box, system.neighbors)
+        if not bool(neighbors.overflow):
+            return dataclasses.replace(state, neighbors=neighbors), system
+        system = dataclasses.replace(system, neighbors=regrow(system.neighbors))
+    raise SimulationError(
+        f"the neighbour list still overflows at a capacity of {system.neighbors.capacity}: "
+        "the beads are denser than any liquid; check sigma_nm and the box"
+    )
+
+
+def explain(error: int, stage: Stage, first_step: int, last_step: int) -> str:
+    """The text for error bits other than the overflow, which is repaired."""
+    where = f"stage '{stage.name}', between steps {first_step} and {last_step}"
+    if error & NOT_FINITE:
+        return (
+            f"{where}: a force is not finite; reduce timestep_fs of this stage (it is "
+            f"{1000 * stage.timestep_ps:g} fs) and resume with the same seed in a new run; the trajectory is "
+            "whole up to its last frame"
+        )
+    return f"{where}: the electron ledger does not close; this is a defect of dropsim, please report it with the seed"
+
+
+def simulate(
+    system: System, state: State, plan: tuple[Stage, ...], *, start: tuple[int, int] = (0, 0)
+) -> Iterator[Chunk]:
+    """Carry out the plan and yield it chunk by chunk.
+
+    system, state: as `build` made them, or as a checkpoint holds them; plan: the stages; start: (stage, step
+    within it) where to begin. A neighbour overflow repeats the chunk from its start with more room; anything
+    else that goes wrong raises SimulationError, after the last good chunk has been yielded.
+    """
+    first_stage, done = start
+    for index in range(first_stage, len(plan)):
+        stage = plan[index]
+        if done == 0 and not INTEGRATORS[stage.integrator].overdamped:
+            state = thermalise(state, system)
+        while done < stage.n_steps:
+            n_frames = min(stage.chunk_frames, (stage.n_steps - done) // stage.record_steps)
+            staged = stage.of(system)
+            began = time.perf_counter()
+            after, frames, checks = advance(state, staged, n_frames, stage.record_steps, stage.check_steps)
+            error = int(after.error)
+            if error & NEIGHBOR_OVERFLOW:
+                system = dataclasses.replace(system, neighbors=regrow(system.neighbors))
+                state, system = renewed_neighbors(state, system)
+                continue
+            if error:
+                at = int(state.step)
+                raise SimulationError(explain(error, stage, at, at + n_frames * stage.record_steps))
+            state = after
+            done += n_frames * stage.record_steps
+            yield Chunk(
+                index, state, system, frames, checks, time.perf_counter() - began
+            )
+        done = 0
+
+
+def to_numpy(tree):
+    """Device arrays brought to the host."""
+    return jax.tree.map(np.asarray, tree)
