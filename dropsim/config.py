@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -60,7 +60,14 @@ class ElectrolyteConfig(Section):
     ] = None
 
 
+def _require_nothing(schema: dict[str, Any]) -> None:
+    schema.pop("required", None)
+
+
 class SpeciesConfig(Section):
+    # A file may give a bead in part: `SpeciesTable` completes it.
+    model_config = ConfigDict(json_schema_extra=_require_nothing)
+
     charge_e: Finite
     sigma_nm: Positive
     epsilon_kJ_per_mol: NonNegative
@@ -69,7 +76,7 @@ class SpeciesConfig(Section):
 
 
 class SpeciesTable(Section):
-    """Beads. Sizes and wells: estimates for solvated ions; diffusivities: 1 M LiTFSI in DOL/DME (ComBat MD)."""
+    """Beads: estimated sizes and wells of solvated ions; diffusivities of 1 M LiTFSI in DOL/DME (ComBat)."""
 
     Li: SpeciesConfig = SpeciesConfig(
         charge_e=1.0, sigma_nm=0.40, epsilon_kJ_per_mol=0.418, diffusivity_nm2_per_ps=2.5e-4
@@ -84,6 +91,18 @@ class SpeciesTable(Section):
     Li2S: SpeciesConfig = SpeciesConfig(
         charge_e=-2.0, sigma_nm=0.50, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-5
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        """A bead that is given in part keeps its other defaults."""
+        if not isinstance(values, dict):
+            return values
+        beads = {name: field.default.model_dump() for name, field in cls.model_fields.items()}
+        return {
+            name: {**beads[name], **given} if name in beads and isinstance(given, dict) else given
+            for name, given in values.items()
+        }
 
 
 class WallConfig(Section):

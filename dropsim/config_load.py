@@ -235,6 +235,7 @@ def _assign(values: dict[str, Any], path: KeyPath, value: Any) -> None:
     for depth, part in enumerate(path):
         last = depth == len(path) - 1
         shown = f"--set: {key_name(path)} = {_shown(value)}"
+        key: Any = part
         if isinstance(holder, list):
             name = key_name(path[:depth])
             if not isinstance(part, int):
@@ -243,21 +244,21 @@ def _assign(values: dict[str, Any], path: KeyPath, value: Any) -> None:
                 entries = f"0 to {len(holder) - 1}" if holder else "none: it is empty"
                 raise ConfigError(f"{shown}: {name} has no entry {part}; allowed: {entries}")
         elif isinstance(holder, dict):
-            part = str(part)
-            if not last and part not in holder:
+            key = str(part)
+            if not last and key not in holder:
                 entry = find_entry(path[: depth + 1])
                 if entry is not None and entry.get("type") == "array":
                     raise ConfigError(
                         f"{shown}: {key_name(path[: depth + 1])} is not in the file, so it has no entries "
                         "to change; write the list into the file"
                     )
-                holder[part] = {}
+                holder[key] = {}
         else:
             raise ConfigError(f"{shown}: {key_name(path[:depth])} is a value, not a table")
         if last:
-            holder[part] = value
+            holder[key] = value
         else:
-            holder = holder[part]
+            holder = holder[key]
 
 
 def _deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

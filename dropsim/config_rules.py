@@ -84,7 +84,8 @@ def _room_problems(config: Config) -> Iterator[Problem]:
                 yield Problem(
                     (spacing_key, ("box", "lateral_nm")),
                     f"a lattice must fill the box with whole spacings; nearest allowed: spacing "
-                    f"{length / n:.4g} nm, or a length of {n * centres.spacing_nm:.4g} nm instead of {length:g}",
+                    f"{length / n:.4g} nm, or a length of {n * centres.spacing_nm:.4g} nm "
+                    f"instead of {length:g}",
                 )
                 break
     elif centres.count > patch_capacity(config):

@@ -51,11 +51,16 @@ def fields_of(path: KeyPath) -> dict[str, dict[str, Any]]:
     return {name: _resolved(child) for name, child in (entry or {}).get("properties", {}).items()}
 
 
-def _walk(prefix: str, path: KeyPath) -> Iterator[tuple[str, dict[str, Any]]]:
+def _walk(
+    prefix: str, path: KeyPath, defaults: dict[str, Any] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, entry in fields_of(path).items():
         here = f"{prefix}{name}"
+        # A bead's defaults stand with the table of beads.
+        if defaults and name in defaults:
+            entry = {**entry, "default": defaults[name]}
         if entry.get("type") == "object":
-            yield from _walk(here + ".", (*path, name))
+            yield from _walk(here + ".", (*path, name), entry.get("default"))
         elif entry.get("type") == "array" and "items" in entry and "properties" in _resolved(entry["items"]):
             yield from _walk(f"{here}.0.", (*path, name, 0))
         else:

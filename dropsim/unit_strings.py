@@ -82,9 +82,8 @@ def number_from_text(key: str, text: str) -> float:
         ) from None
     except pint.DimensionalityError:
         hint = '; A is ampere: did you mean "angstrom"?' if written == "A" else ""
-        raise UnitTextError(
-            f'"{written}" cannot be converted to {unit}{hint or unit_example(key).replace(", or", "; allowed:")}'
-        ) from None
+        hint = hint or unit_example(key).replace(", or", "; allowed:")
+        raise UnitTextError(f'"{written}" cannot be converted to {unit}{hint}') from None
     except (ValueError, TypeError, AttributeError, pint.PintError):
         raise UnitTextError(
             f'has a unit "{written}" that cannot be read; allowed: a number in {unit}{unit_example(key)}'

@@ -1,0 +1,427 @@
+"""What follows from a configuration before it is run: dimensionless groups, limits, cost, warnings.
+
+Plain arithmetic, without jax: `dropsim check` answers in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dropsim.check_scales import (
+    DROPLET_RADIUS_NM,
+    MEAN_FIELD_BOILING_PERMITTIVITY,
+    brownian_step_limit,
+    clock_acceleration,
+    contact_curvature_kT_per_nm2,
+    contact_distance_nm,
+    cost,
+    droplet_radius_in_box_nm,
+    droplet_scales,
+    equivalent_permittivity,
+    li_s6_bjerrum_nm,
+    particle_charging,
+    permittivity,
+    saturation_mM,
+)
+from dropsim.composition import composition, counts
+from dropsim.units import bjerrum_length_nm, number_density_per_nm3, thermal_energy
+
+if TYPE_CHECKING:
+    from dropsim.config import Config, StageConfig
+
+# Outside of this window droplets form nowhere (below) or also in the bulk (above).
+SUPERSATURATION_WINDOW = (1.0, 5.0)
+LARGEST_DAMKOHLER = 0.1  # keeps the growth exponent within 0.1 of the reaction-limited 2
+LARGEST_MIXING_RATIO = 0.1  # P = mixing time / charging time
+LARGEST_CONVERSION_RATIO = 0.25  # conversion time / growth time: about 5 s of 20 s in the paper
+LANGEVIN_PHASE_LIMIT = 0.3  # omega dt of the stiffest pair: 21 steps per period
+FS_PER_PS = 1000.0
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A row of `dropsim check`: how says from what, and on what assumption, the value follows."""
+
+    group: str
+    name: str
+    value: float | int
+    unit: str
+    how: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for JSON; what is not finite becomes None."""
+        value = self.value if math.isfinite(self.value) else None
+        return {"group": self.group, "name": self.name, "value": value, "unit": self.unit, "how": self.how}
+
+
+def derived_quantities(config: Config) -> list[Quantity]:
+    """The rows of `dropsim check`; nan where a quantity is not known, and `how` then says why."""
+    return [
+        *_particle_rows(config),
+        *_electrostatic_rows(config),
+        *_dynamics_rows(config),
+        *_reaction_rows(config),
+        *_kinetics_rows(config),
+        *_cost_rows(config),
+    ]
+
+
+def _particle_rows(config: Config) -> list[Quantity]:
+    whole = composition(config)
+    volume = config.box.lateral_nm[0] * config.box.lateral_nm[1] * config.box.height_nm
+    group = "particles"
+    rows = [Quantity(group, name, n, "1", _COUNT_TEXTS[name]) for name, n in counts(config).items()]
+    return [
+        *rows,
+        Quantity(group, "Li2S6 concentration", whole.li2s6_mM, "mM", "of the whole number, in the whole box"),
+        Quantity(
+            group, "LiTFSI concentration", whole.litfsi_mM, "mM", "of the whole number, without counterions"
+        ),
+        Quantity(group, "Li2S6 density", whole.n_S6 / volume, "nm^-3", "number / box volume"),
+        Quantity(group, "net charge", whole.net_charge_e, "e", "ions, centres, compensation and electrode"),
+    ]
+
+
+_COUNT_TEXTS = {
+    "n_Li": "2 per Li2S6, 1 per LiTFSI, and counterions of a negative electrode",
+    "n_S6": "li2s6_count, or the concentration times the box volume, rounded",
+    "n_TFSI": "1 per LiTFSI, and counterions of positive centres",
+    "n_counterions": 'of these, added by compensation = "counterion"',
+    "n_mobile": "Li + S6 + TFSI",
+    "n_centres": "Mo centres of the arrangement",
+    "n_sites": "fixed charged sites: centres and 4 ring sites each",
+}
+
+
+def _electrostatic_rows(config: Config) -> list[Quantity]:
+    group = "electrostatics"
+    temperature = config.electrolyte.temperature_K
+    eps = permittivity(config)
+    contact = contact_distance_nm(config)
+    whole = composition(config)
+    volume = config.box.lateral_nm[0] * config.box.lateral_nm[1] * config.box.height_nm
+    saturation, saturation_how = saturation_mM(config)
+    supersaturation = whole.li2s6_mM / saturation
+    return [
+        Quantity(
+            group,
+            "relative permittivity",
+            eps,
+            "1",
+            f"{config.electrolyte.permittivity_law} law at {temperature:g} K",
+        ),
+        Quantity(
+            group, "Bjerrum length", bjerrum_length_nm(eps, temperature), "nm", "e^2 / (4 pi eps0 eps_r kT)"
+        ),
+        Quantity(group, "Li-S6 contact d", contact, "nm", "minimum of Lennard-Jones + Coulomb of this pair"),
+        Quantity(
+            group,
+            "reduced temperature T*",
+            contact / li_s6_bjerrum_nm(config),
+            "1",
+            "d / (|z+ z-| l_B); the soft model boils near 0.064",
+        ),
+        Quantity(
+            group,
+            "mean reduced density",
+            whole.n_mobile / volume * contact**3,
+            "1",
+            "ions per volume times d^3",
+        ),
+        Quantity(group, "saturation c_sat", saturation, "mM", saturation_how),
+        Quantity(group, "supersaturation c/c_sat", supersaturation, "1", "droplets only at centres: 1 to 5"),
+    ]
+
+
+def _dynamics_rows(config: Config) -> list[Quantity]:
+    group = "dynamics"
+    rows = [
+        Quantity(
+            group,
+            "pair curvature",
+            contact_curvature_kT_per_nm2(config),
+            "kT/nm^2",
+            "u''(d) of Li-S6, about 11 |z+ z-| l_B / d^3",
+        )
+    ]
+    for stage in config.stages:
+        name = stage.name
+        if stage.integrator == "baoab":
+            phase = _langevin_phase(config, stage)
+            rows.append(
+                Quantity(
+                    group,
+                    f"{name}: longest step",
+                    stage.timestep_fs * LANGEVIN_PHASE_LIMIT / phase,
+                    "fs",
+                    f"omega dt below {LANGEVIN_PHASE_LIMIT} for the stiffest pair; "
+                    f"{stage.timestep_fs:g} fs has {phase:.2g}",
+                )
+            )
+            rows.append(
+                Quantity(
+                    group,
+                    f"{name}: clock",
+                    clock_acceleration(config, stage),
+                    "1",
+                    "kT / (m friction) over the physical diffusivity of S6: how much faster beads move",
+                )
+            )
+        else:
+            limit = brownian_step_limit(stage.integrator)
+            curvature = contact_curvature_kT_per_nm2(config)
+            longest = limit / (config.species.Li.diffusivity_nm2_per_ps * curvature) * FS_PER_PS
+            rows.append(
+                Quantity(
+                    group,
+                    f"{name}: longest step",
+                    longest,
+                    "fs",
+                    f"D_Li dt u''(d) below {limit}; beyond it contacts gain 0.1 to 0.3 kT per ion",
+                )
+            )
+    return rows
+
+
+def _langevin_phase(config: Config, stage: StageConfig) -> float:
+    """omega dt of a Li-S6 pair at contact, omega^2 = u''(d) / reduced mass (kJ/mol = amu nm^2/ps^2)."""
+    mass_Li, mass_S6 = config.species.Li.mass_amu, config.species.S6.mass_amu
+    stiffness = contact_curvature_kT_per_nm2(config) * thermal_energy(config.electrolyte.temperature_K)
+    return math.sqrt(stiffness * (mass_Li + mass_S6) / (mass_Li * mass_S6)) * stage.timestep_fs / FS_PER_PS
+
+
+def _reaction_rows(config: Config) -> list[Quantity]:
+    if not any(stage.reaction for stage in config.stages):
+        return []
+    group = "reaction"
+    rows = [
+        Quantity(
+            group,
+            "clock compression",
+            _compression(config),
+            "1",
+            "rate_constant_per_ps over physical_rate_constant_per_s",
+        )
+    ]
+    for stage in config.stages:
+        if not stage.reaction:
+            continue
+        charging = particle_charging(config, stage)
+        name = stage.name
+        rows += [
+            Quantity(
+                group,
+                f"{name}: charging time",
+                charging.charging_ps,
+                "ps",
+                "N / [N_c (k_in + k_out)] of a hemisphere; nan without droplet or contacts",
+            ),
+            Quantity(
+                group,
+                f"{name}: P",
+                charging.mixing_ps / charging.charging_ps,
+                "1",
+                "R^2/D_dense over the charging time; electrons hop (well mixed), beads need P < 0.1",
+            ),
+        ]
+    return rows
+
+
+def _compression(config: Config) -> float:
+    return config.reaction.rate_constant_per_ps * 1e12 / config.reaction.physical_rate_constant_per_s
+
+
+def _kinetics_rows(config: Config) -> list[Quantity]:
+    if not config.kinetics.enabled:
+        return []
+    group = "droplet tier"
+    scales = droplet_scales(config)
+    at = f"at R = {DROPLET_RADIUS_NM:g} nm"
+    return [
+        Quantity(group, "Damkohler number Da", scales.damkohler, "1", f"k R / D {at}, capture probability 1"),
+        Quantity(
+            group,
+            "expected exponent",
+            1 + 1 / (1 + scales.damkohler),
+            "1",
+            "n = 1 + 1/(1 + Da): put in by k, no finding",
+        ),
+        Quantity(
+            group, "growth time", scales.growth_s, "s", f"rho R / [k (c - c_sat)] {at}; {scales.growth_how}"
+        ),
+        Quantity(group, "charging time", scales.charging_s, "s", f"N / [N_c (k_in + k_out)] {at}"),
+        Quantity(
+            group,
+            "conversion time",
+            scales.conversion_s,
+            "s",
+            "N / (N_c chi k_in): the front at full reduction",
+        ),
+        Quantity(group, "P", scales.mixing_s / scales.charging_s, "1", "R^2/D_dense over the charging time"),
+        Quantity(
+            group,
+            "tau_conv/tau_growth",
+            scales.conversion_s / scales.growth_s,
+            "1",
+            "below 0.25 in the paper",
+        ),
+    ]
+
+
+def _cost_rows(config: Config) -> list[Quantity]:
+    group = "cost (estimate)"
+    estimate = cost(config)
+    return [
+        Quantity(group, "steps", estimate.n_steps, "1", "all stages, all replicas"),
+        Quantity(group, "frames", estimate.n_frames, "1", "all stages, all replicas"),
+        Quantity(group, "run time", estimate.run_s, "s", estimate.basis),
+        Quantity(
+            group, "memory", estimate.memory_MB, "MB", "runtime and compiled program; the beads are small"
+        ),
+        Quantity(group, "files", estimate.files_MB, "MB", "float32 frames, compressed to about 60 %"),
+    ]
+
+
+def warnings(config: Config) -> list[str]:
+    """One line for each reason to doubt that the run shows what it is meant to; empty if there is none."""
+    return [
+        *_supersaturation_warnings(config),
+        *_size_warnings(config),
+        *_stage_warnings(config),
+        *_reaction_warnings(config),
+        *_kinetics_warnings(config),
+    ]
+
+
+def _supersaturation_warnings(config: Config) -> list[str]:
+    whole = composition(config)
+    if whole.n_S6 == 0:
+        return []
+    saturation, how = saturation_mM(config)
+    low, high = SUPERSATURATION_WINDOW
+    ratio = whole.li2s6_mM / saturation
+    if math.isnan(ratio):
+        eps = equivalent_permittivity(config)
+        if eps >= MEAN_FIELD_BOILING_PERMITTIVITY:
+            return [
+                f"electrolyte: permittivity {eps:.3g} is above the boiling of the model "
+                f"({MEAN_FIELD_BOILING_PERMITTIVITY:g}): no droplets are expected"
+            ]
+        return [
+            f"electrolyte.saturation_mM: c_sat is not known ({how}), so droplets may form in the bulk too"
+        ]
+    if ratio <= low:
+        return [
+            f"electrolyte.li2s6_mM: {whole.li2s6_mM:.3g} mM is below saturation ({saturation:.3g} mM): "
+            "no droplet lasts; raise the concentration or lower the permittivity"
+        ]
+    if ratio >= high:
+        return [
+            f"electrolyte.li2s6_mM: {ratio:.2g} times saturation ({saturation:.3g} mM): droplets also "
+            f"form in the bulk, without centres; stay below {high:g} times"
+        ]
+    return []
+
+
+def _size_warnings(config: Config) -> list[str]:
+    found = []
+    radius = droplet_radius_in_box_nm(config)
+    shortest = min(*config.box.lateral_nm, config.box.height_nm)
+    if radius > 0 and shortest < 3 * radius:
+        found.append(
+            f"box: {shortest:g} nm is below 3 radii of the droplet that all of its Li2S6 make "
+            f"({radius:.2g} nm): it would feel its own images"
+        )
+    whole = composition(config)
+    if whole.net_charge_e != 0:
+        found.append(
+            f"electrostatics.net_charge: {whole.net_charge_e:+.4g} e are balanced by a uniform background, "
+            "which real electrolytes do not have"
+        )
+    return found
+
+
+def _stage_warnings(config: Config) -> list[str]:
+    found = []
+    curvature = contact_curvature_kT_per_nm2(config)
+    for index, stage in enumerate(config.stages):
+        key = f"stages.{index}.timestep_fs"
+        if stage.integrator == "baoab":
+            phase = _langevin_phase(config, stage)
+            if phase > LANGEVIN_PHASE_LIMIT:
+                longest = stage.timestep_fs * LANGEVIN_PHASE_LIMIT / phase
+                found.append(
+                    f"{key}: {stage.timestep_fs:g} fs is too long for ion contacts; at most {longest:.2g} fs"
+                )
+            faster = clock_acceleration(config, stage)
+            if faster > 2:
+                found.append(
+                    f"stages.{index} ({stage.name}): the Langevin clock is about {faster:.3g} times fast; "
+                    "its times and diffusivities are not physical"
+                )
+        else:
+            limit = brownian_step_limit(stage.integrator)
+            group = config.species.Li.diffusivity_nm2_per_ps * stage.timestep_fs / FS_PER_PS * curvature
+            if group > limit:
+                found.append(
+                    f"{key}: {stage.timestep_fs:g} fs biases ion contacts (D_Li dt u'' = {group:.2g}, "
+                    f"limit {limit}); at most {stage.timestep_fs * limit / group:.2g} fs"
+                )
+    return found
+
+
+def _reaction_warnings(config: Config) -> list[str]:
+    found = []
+    for index, stage in enumerate(config.stages):
+        if not stage.reaction:
+            continue
+        here = f"stages.{index} ({stage.name})"
+        whole = composition(config)
+        if whole.n_centres == 0 or not config.centres.wired:
+            found.append(f"{here}: reaction without wired centres: no electron will be transferred")
+            continue
+        if whole.n_S6 < config.reaction.minimum_size:
+            found.append(
+                f"reaction.minimum_size: {config.reaction.minimum_size} S6 are needed to nucleate Li2S, "
+                f"the box holds {whole.n_S6}: nothing will convert"
+            )
+        charging = particle_charging(config, stage)
+        ratio = charging.mixing_ps / charging.charging_ps
+        if ratio > LARGEST_MIXING_RATIO:
+            slower = config.reaction.rate_constant_per_ps * LARGEST_MIXING_RATIO / ratio
+            found.append(
+                f"reaction.rate_constant_per_ps: the clock is compressed {_compression(config):.2g} times "
+                f"and P = {ratio:.2g}: droplets charge faster than their beads mix, so compare ratios only; "
+                f"below {slower:.1g} per ps P is below {LARGEST_MIXING_RATIO:g}"
+            )
+    return found
+
+
+def _kinetics_warnings(config: Config) -> list[str]:
+    if not config.kinetics.enabled:
+        return []
+    found = []
+    scales = droplet_scales(config)
+    if scales.damkohler > LARGEST_DAMKOHLER:
+        found.append(
+            f"kinetics.interface_velocity_nm_per_s: Da = {scales.damkohler:.2g} is above "
+            f"{LARGEST_DAMKOHLER}: growth is no longer limited by the interface"
+        )
+    if number_density_per_nm3(config.kinetics.bulk_mM) <= number_density_per_nm3(scales.saturation_mM):
+        found.append(
+            f"kinetics.bulk_mM: {config.kinetics.bulk_mM:g} mM is not above saturation "
+            f"({scales.saturation_mM:.3g} mM): the droplet cannot grow"
+        )
+    elif scales.conversion_s / scales.growth_s > LARGEST_CONVERSION_RATIO:
+        found.append(
+            f"kinetics.rate_constant_per_s: conversion takes {scales.conversion_s / scales.growth_s:.2g} of "
+            f"the growth time; the paper shows about {LARGEST_CONVERSION_RATIO}"
+        )
+    if scales.mixing_s / scales.charging_s > LARGEST_MIXING_RATIO:
+        found.append(
+            f"kinetics.rate_constant_per_s: P = {scales.mixing_s / scales.charging_s:.2g} is above "
+            f"{LARGEST_MIXING_RATIO}: the droplet is not well mixed while it charges"
+        )
+    return found

@@ -1,0 +1,341 @@
+"""The formulas behind `dropsim check`: contact of an ion pair, saturation, clocks, droplet scales, cost.
+
+Numbers in capitals are calibrations; each says what it was taken from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from dropsim.composition import composition
+from dropsim.units import (
+    bjerrum_length_nm,
+    number_density_per_nm3,
+    thermal_energy,
+    thermal_voltage_V,
+)
+
+if TYPE_CHECKING:
+    from dropsim.config import Config, SpeciesConfig, StageConfig
+
+# Salt-free Li2S6 with the default beads, 300 K: permittivity -> (c_sat in mM, Li2S6 per nm^3 in the
+# droplet). Finite droplets of 100 Li2S6: curvature raises c_sat, which scatters by a factor 1.3 to 2.
+COEXISTENCE = {
+    8.0: (0.17, 2.43),
+    9.0: (1.35, 2.27),
+    10.0: (3.9, 2.10),
+    12.0: (15.9, 1.70),
+    14.0: (81.5, 1.13),
+}
+MEAN_FIELD_BOILING_PERMITTIVITY = 15.0  # droplets last at 14 and evaporate at 16
+FALLBACK_DENSE_PER_NM3 = 2.1  # at permittivity 10
+
+# Diffusivity of S6 inside a droplet over that of a free bead, at permittivity 10.
+DENSE_SLOWDOWN_BROWNIAN = 0.25
+DENSE_SLOWDOWN_LANGEVIN = 0.11  # friction 1/ps, 100 amu
+FALLBACK_DENSE_NM2_PER_S = 8e7  # 8e-7 cm^2/s
+
+DROPLET_RADIUS_NM = 15.0  # the paper's droplets are about 30 nm across
+
+# Largest D_Li dt u''(d). Against 20 fs (D_Li 0.03-0.04 A^2/ps, permittivity 10: 0.009-0.012 in this group)
+# Euler-Maruyama gained 0.10 kT per ion at 40 fs (0.019-0.025) and 0.27 kT at 80 fs (0.037-0.049). It is
+# held to the reference; Leimkuhler-Matthews, of higher order in the stationary law, to between both.
+BROWNIAN_STEP_LIMITS = {"leimkuhler-matthews": 0.030, "euler-maruyama": 0.012}
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Seconds and bytes of a run: t_step = overhead + per_charge (n_mobile + n_sites)^1.5 (Ewald)."""
+
+    seconds_overhead: float
+    seconds_per_charge: float
+    seconds_compile: float
+    memory_MB: float
+    bytes_per_bead_and_frame: float
+    basis: str
+
+
+# Replace by measurements with `benchmarks`.
+COST_MODEL = CostModel(
+    seconds_overhead=6e-5,
+    seconds_per_charge=6.4e-8,
+    seconds_compile=20.0,
+    memory_MB=600.0,
+    bytes_per_bead_and_frame=0.6 * (12 + 12 + 1 + 1),
+    basis="not yet calibrated: 2500 steps/s at 300 charges on 2 CPU cores, N^1.5, plus compilation",
+)
+
+
+def permittivity(config: Config) -> float:
+    """eps_r at the temperature of the run: eps_r(300 K) 300/T, or constant."""
+    electrolyte = config.electrolyte
+    if electrolyte.permittivity_law == "constant":
+        return electrolyte.relative_permittivity_300K
+    return electrolyte.relative_permittivity_300K * 300.0 / electrolyte.temperature_K
+
+
+def equivalent_permittivity(config: Config) -> float:
+    """The permittivity that gives the same Bjerrum length at 300 K: eps_r T / 300."""
+    return permittivity(config) * config.electrolyte.temperature_K / 300.0
+
+
+def li_s6_bjerrum_nm(config: Config) -> float:
+    """|z_Li z_S6| l_B in nm: the length that T* measures the contact with."""
+    species = config.species
+    bjerrum = bjerrum_length_nm(permittivity(config), config.electrolyte.temperature_K)
+    strength = abs(species.Li.charge_e * species.S6.charge_e)
+    return strength * bjerrum if strength > 0 else math.nan
+
+
+def _pair_terms(config: Config) -> tuple[float, float, float]:
+    """sigma (nm), epsilon (kT) by Lorentz-Berthelot, and z z' l_B (nm) of Li and S6."""
+    Li: SpeciesConfig = config.species.Li
+    S6: SpeciesConfig = config.species.S6
+    temperature = config.electrolyte.temperature_K
+    sigma = (Li.sigma_nm + S6.sigma_nm) / 2
+    epsilon = math.sqrt(Li.epsilon_kJ_per_mol * S6.epsilon_kJ_per_mol) / thermal_energy(temperature)
+    return sigma, epsilon, Li.charge_e * S6.charge_e * bjerrum_length_nm(permittivity(config), temperature)
+
+
+def contact_distance_nm(config: Config) -> float:
+    """Distance d of the minimum of u = 4 epsilon [(sigma/r)^12 - (sigma/r)^6] + z z' l_B / r of Li and S6.
+
+    u in kT, d in nm, by bisection of u'(r) to 1e-12; nan if the pair does not attract or does not
+    repel at short range.
+    """
+    sigma, epsilon, coulomb = _pair_terms(config)
+
+    def slope(r: float) -> float:
+        s6 = (sigma / r) ** 6
+        return 24 * epsilon / r * (s6 - 2 * s6 * s6) - coulomb / r**2
+
+    low, high = 0.2 * sigma, 2 ** (1 / 6) * sigma
+    # The minimum lies below that of Lennard-Jones alone where the charges attract.
+    if epsilon <= 0 or coulomb >= 0 or slope(low) >= 0:
+        return math.nan
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return (low + high) / 2
+
+
+def contact_curvature_kT_per_nm2(config: Config) -> float:
+    """u''(d) of Li and S6 at contact, kT/nm^2: near 11 |z z'| l_B / d^3 where Coulomb dominates.
+
+    u'' = 4 epsilon [156 (sigma/d)^12 - 42 (sigma/d)^6] / d^2 + 2 z z' l_B / d^3; nan without contact.
+    """
+    sigma, epsilon, coulomb = _pair_terms(config)
+    d = contact_distance_nm(config)
+    s6 = (sigma / d) ** 6
+    return 4 * epsilon * (156 * s6 * s6 - 42 * s6) / d**2 + 2 * coulomb / d**3
+
+
+def saturation_mM(config: Config) -> tuple[float, str]:
+    """c_sat of Li2S6 in mM, and where it is from; nan where neither the file nor the table has it.
+
+    From `electrolyte.saturation_mM`; else log-linear in the permittivity between entries of COEXISTENCE,
+    which holds without explicit salt and for the default beads only.
+    """
+    electrolyte = config.electrolyte
+    if electrolyte.saturation_mM is not None:
+        return electrolyte.saturation_mM, "from the file or its preset"
+    if composition(config).n_TFSI > 0:
+        return math.nan, "no data with explicit salt"
+    defaults = type(config.species)()
+    if any(getattr(config.species, name) != getattr(defaults, name) for name in ("Li", "S6")):
+        return math.nan, "no data for changed beads"
+    eps = equivalent_permittivity(config)
+    found = _interpolate(eps, 0, logarithmic=True)
+    if found is None:
+        return (
+            math.nan,
+            f"no data at permittivity {eps:.3g}; known from {min(COEXISTENCE):g} to {max(COEXISTENCE):g}",
+        )
+    return found, "interpolated between runs of finite droplets, good to 30-50 %"
+
+
+def _interpolate(eps: float, column: int, *, logarithmic: bool) -> float | None:
+    for left, right in pairwise(COEXISTENCE):
+        if left <= eps <= right:
+            weight = (eps - left) / (right - left)
+            a, b = COEXISTENCE[left][column], COEXISTENCE[right][column]
+            return a ** (1 - weight) * b**weight if logarithmic else a + (b - a) * weight
+    return None
+
+
+def dense_density_per_nm3(config: Config) -> float:
+    """Li2S6 per nm^3 of the droplet: linear in the permittivity in COEXISTENCE, 2.1 outside."""
+    return _interpolate(equivalent_permittivity(config), 1, logarithmic=False) or FALLBACK_DENSE_PER_NM3
+
+
+def droplet_radius_in_box_nm(config: Config) -> float:
+    """Radius (nm) of a hemisphere on the wall that holds all Li2S6 above saturation; 0 if there is none."""
+    whole = composition(config)
+    saturation, _ = saturation_mM(config)
+    if math.isnan(saturation):
+        if equivalent_permittivity(config) >= MEAN_FIELD_BOILING_PERMITTIVITY:
+            return 0.0
+        saturation = 0.0
+    if whole.li2s6_mM <= saturation:
+        return 0.0
+    n = whole.n_S6 * (1 - saturation / whole.li2s6_mM)
+    return (3 * n / (2 * math.pi * dense_density_per_nm3(config))) ** (1 / 3)
+
+
+def brownian_step_limit(integrator: str) -> float:
+    """Largest D_Li dt u''(d) of a Brownian integrator."""
+    return BROWNIAN_STEP_LIMITS[integrator]
+
+
+def clock_acceleration(config: Config, stage: StageConfig) -> float:
+    """kT / (m friction) of a free S6 in a Langevin stage over its physical diffusivity."""
+    S6 = config.species.S6
+    langevin = thermal_energy(config.electrolyte.temperature_K) / (S6.mass_amu * stage.friction_per_ps)
+    return langevin / S6.diffusivity_nm2_per_ps
+
+
+def butler_volmer(
+    rate_constant: float, transfer: float, overpotential_V: float, temperature_K: float
+) -> tuple[float, float]:
+    """(k_in, k_out) = k0 (exp(-alpha f eta), exp((1 - alpha) f eta)), in the unit of k0; f = e/kT.
+
+    Exponents are held at 700, beyond which no time scale is left to compare.
+    """
+    reduced = overpotential_V / thermal_voltage_V(temperature_K)
+    k_in = rate_constant * math.exp(min(-transfer * reduced, 700.0))
+    return k_in, rate_constant * math.exp(min((1 - transfer) * reduced, 700.0))
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class ParticleCharging:
+    """Times (ps) of the largest droplet that the box can make: charging, and mixing of its beads."""
+
+    charging_ps: float
+    mixing_ps: float
+
+
+def particle_charging(config: Config, stage: StageConfig) -> ParticleCharging:
+    """Charging N / [N_c (k_in + k_out)] and mixing R^2 / D_dense of a hemisphere with all excess Li2S6.
+
+    N_c: S6 within `mo_contact_nm` (a half ball) of each wired centre under the footprint. An estimate
+    to a factor of two or so; nan without a droplet or without contacts.
+    """
+    radius = droplet_radius_in_box_nm(config)
+    density = dense_density_per_nm3(config)
+    reaction, whole = config.reaction, composition(config)
+    area = config.box.lateral_nm[0] * config.box.lateral_nm[1]
+    per_centre = density * 2 / 3 * math.pi * reaction.mo_contact_nm**3
+    n_centres = (
+        min(whole.n_centres, whole.n_centres / area * math.pi * radius**2) if config.centres.wired else 0
+    )
+    n_units = density * 2 / 3 * math.pi * radius**3
+    k_in, k_out = butler_volmer(
+        reaction.rate_constant_per_ps,
+        reaction.transfer_coefficient,
+        reaction.potential_V,
+        config.electrolyte.temperature_K,
+    )
+    if stage.integrator == "baoab":
+        free = config.species.S6.diffusivity_nm2_per_ps * clock_acceleration(config, stage)
+        dense = DENSE_SLOWDOWN_LANGEVIN * free
+    else:
+        dense = DENSE_SLOWDOWN_BROWNIAN * config.species.S6.diffusivity_nm2_per_ps
+    rate = n_centres * per_centre * (k_in + k_out)
+    return ParticleCharging(charging_ps=n_units / rate if rate > 0 else math.nan, mixing_ps=radius**2 / dense)
+
+
+@dataclass(frozen=True)
+class DropletScales:
+    """The droplet tier at R = 15 nm: Da and times in s; saturation in mM that the growth time used."""
+
+    damkohler: float
+    growth_s: float
+    growth_how: str
+    charging_s: float
+    conversion_s: float
+    mixing_s: float
+    saturation_mM: float
+
+
+def droplet_scales(config: Config) -> DropletScales:
+    """The droplet tier's dimensionless numbers at R = 15 nm.
+
+    Da = k R / D, growth rho R / [k (c - c_sat)], charging N / [N_c (k_in + k_out)], conversion
+    N / (N_c chi k_in).
+
+    N of the cap with the given contact angle; N_c = a R^m, by default the centre density under the
+    footprint; k at full capture; what the particle run will measure is at its fall-back here.
+    """
+    kinetics = config.kinetics
+    radius = DROPLET_RADIUS_NM
+    temperature = config.electrolyte.temperature_K
+    density = kinetics.dense_density_per_nm3 or dense_density_per_nm3(config)
+    saturation = kinetics.saturation_mM
+    how = "c_sat of kinetics.saturation_mM"
+    if saturation is None:
+        saturation, _ = saturation_mM(config)
+        how = "c_sat of the electrolyte"
+    if math.isnan(saturation):
+        saturation, how = 0.0, "c_sat not known, taken as 0"
+    cosine = math.cos(math.radians(kinetics.contact_angle_deg))
+    volume = math.pi * radius**3 / 3 * (2 + cosine) * (1 - cosine) ** 2
+    n_units = density * volume
+    power = 2.0 if kinetics.contact_power is None else kinetics.contact_power
+    footprint = math.pi * (1 - cosine**2)
+    prefactor = kinetics.contact_prefactor or kinetics.centre_density_per_nm2 * footprint
+    n_contacts = prefactor * radius**power
+    k_in, k_out = butler_volmer(
+        kinetics.rate_constant_per_s,
+        kinetics.transfer_coefficient,
+        kinetics.protocol[0].potential_V - kinetics.standard_potential_V,
+        temperature,
+    )
+    excess = number_density_per_nm3(kinetics.bulk_mM) - number_density_per_nm3(saturation)
+    dense_diffusivity = kinetics.dense_diffusivity_nm2_per_s or FALLBACK_DENSE_NM2_PER_S
+    return DropletScales(
+        damkohler=kinetics.interface_velocity_nm_per_s * radius / kinetics.bulk_diffusivity_nm2_per_s,
+        growth_s=_ratio(density * radius, kinetics.interface_velocity_nm_per_s * excess),
+        growth_how=how,
+        charging_s=_ratio(n_units, n_contacts * (k_in + k_out)),
+        conversion_s=_ratio(n_units, n_contacts * kinetics.front_acceleration * k_in),
+        mixing_s=radius**2 / dense_diffusivity,
+        saturation_mM=saturation,
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run will take, as estimated by COST_MODEL."""
+
+    n_steps: int
+    n_frames: int
+    run_s: float
+    memory_MB: float
+    files_MB: float
+    basis: str
+
+
+def cost(config: Config) -> Cost:
+    """Steps, frames, time, memory and file size of all stages and replicas, by COST_MODEL."""
+    whole = composition(config)
+    model = COST_MODEL
+    steps = sum(round(stage.duration_ps * 1000.0 / stage.timestep_fs) for stage in config.stages)
+    frames = sum(round(stage.duration_ps / stage.record_every_ps) for stage in config.stages)
+    n_charges = whole.n_mobile + whole.n_sites
+    per_step = model.seconds_overhead + model.seconds_per_charge * n_charges**1.5
+    replicas = config.run.replicas
+    return Cost(
+        n_steps=steps * replicas,
+        n_frames=frames * replicas,
+        run_s=model.seconds_compile + per_step * steps * replicas,
+        memory_MB=model.memory_MB,
+        files_MB=model.bytes_per_bead_and_frame * n_charges * frames * replicas / 1e6,
+        basis=model.basis,
+    )

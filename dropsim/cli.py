@@ -1,0 +1,244 @@
+"""The command line: reads arguments, calls the library, prints; no physics here.
+
+A command is a function under `@command`, which turns errors into one line and an exit status. It imports
+what it needs inside its body, so that `--help` stays fast.
+"""
+
+import contextvars
+import functools
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dropsim import __version__
+from dropsim.errors import DropsimError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+app = typer.Typer(
+    name="dropsim",
+    help="Mesoscale simulation of lithium-polysulfide droplets on charged active centres.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_debug: contextvars.ContextVar[bool] = contextvars.ContextVar("debug", default=False)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment file (TOML).")]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Replace a key of the file, e.g. run.seed=2. Repeatable."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def main() -> None:
+    """Entry point of `dropsim` and of `python -m dropsim`."""
+    app(prog_name="dropsim")
+
+
+def command(name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a subcommand whose DropsimErrors end in one line on stderr.
+
+    Exit status: that of the error's class; 130 when interrupted. `--debug` lets tracebacks through.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            try:
+                function(*args, **kwargs)
+            except DropsimError as error:
+                if _debug.get():
+                    raise
+                print(error, file=sys.stderr)
+                raise typer.Exit(error.exit_code) from None
+            except KeyboardInterrupt:
+                if _debug.get():
+                    raise
+                print("dropsim: interrupted", file=sys.stderr)
+                raise typer.Exit(EXIT_INTERRUPTED) from None
+
+        app.command(name)(guarded)
+        return guarded
+
+    return register
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dropsim {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    _debug.set(debug)
+
+
+@command()
+def check(file: ConfigFile, overrides: Overrides = [], as_json: AsJson = False) -> None:  # noqa: B006
+    """Read an experiment file and print what follows from it: numbers, limits, cost, warnings."""
+    from dropsim.check import derived_quantities, warnings
+    from dropsim.config import config_hash
+    from dropsim.config_load import load_config
+
+    config = load_config(file, overrides)
+    rows, doubts = derived_quantities(config), warnings(config)
+    if as_json:
+        _print_json(
+            {
+                "file": str(file),
+                "name": config.run.name,
+                "hash": config_hash(config),
+                "config": config.model_dump(mode="json"),
+                "derived": [row.to_dict() for row in rows],
+                "warnings": doubts,
+            }
+        )
+        return
+    title = f"{config.run.name} ({config.run.role}, {config_hash(config)})"
+    _print_groups(
+        f"{title}: {config.run.title}" if config.run.title else title,
+        ("quantity", "value", "unit", "from"),
+        [(row.group, (row.name, f"{row.value:.4g}" if isinstance(row.value, float) else str(row.value),
+                      "" if row.unit == "1" else row.unit, row.how)) for row in rows],
+    )  # fmt: skip
+    for doubt in doubts:
+        _print_wrapped(f"warning: {doubt}")
+    if not doubts:
+        print("no warnings")
+
+
+@command()
+def schema(as_json: AsJson = False) -> None:
+    """List every key of an experiment file, with its default and what it may hold."""
+    from dropsim.config_schema import allowed_text, json_schema, leaf_entries
+
+    if as_json:
+        _print_json(json_schema())
+        return
+    rows = []
+    for name, entry in leaf_entries().items():
+        *sections, key = name.split(".")
+        if "default" not in entry:
+            default = "(required)"
+        else:
+            value = entry["default"]
+            default = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+            default = default if len(default) <= 20 else "(see --json)"
+        meaning = allowed_text(entry, (key,))
+        if "description" in entry and "properties" not in entry:
+            meaning += f"; {entry['description']}"
+        rows.append((".".join(sections) or "top level", (key, default, meaning)))
+    _print_groups("keys of an experiment file", ("key", "default", "allowed, meaning"), rows)
+
+
+@command()
+def info(
+    devices: Annotated[bool, typer.Option("--devices", help="Also start jax and list its devices.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print versions, presets and the machine, for reports of problems."""
+    import importlib.metadata
+    import os
+    import platform
+
+    from dropsim.presets import PRESETS
+
+    versions: dict[str, str | None] = {}
+    for package in (
+        "jax",
+        "jaxlib",
+        "numpy",
+        "scipy",
+        "h5py",
+        "pydantic",
+        "diffrax",
+        "pint",
+        "gsd",
+        "MDAnalysis",
+    ):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    found: list[str] = []
+    if devices:
+        import jax
+
+        found = [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()]
+    if as_json:
+        _print_json(
+            {
+                "dropsim": __version__,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "cores": os.cpu_count(),
+                "packages": versions,
+                "presets": {name: preset.reason for name, preset in PRESETS.items()},
+                "devices": found if devices else None,
+            }
+        )
+        return
+    machine = [("dropsim", __version__), ("python", platform.python_version()),
+               ("platform", platform.platform()), ("cores", str(os.cpu_count()))]  # fmt: skip
+    rows = [("machine", row) for row in machine]
+    rows += [("devices", (str(i), device)) for i, device in enumerate(found)]
+    rows += [("packages", (name, version or "not installed")) for name, version in versions.items()]
+    rows += [("presets", (name, f"{preset.reason}; {preset.source}")) for name, preset in PRESETS.items()]
+    _print_groups("dropsim", ("", ""), rows)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def _print_wrapped(text: str) -> None:
+    """A paragraph at the width of the terminal, continued under an indent."""
+    width = shutil.get_terminal_size().columns
+    print(textwrap.fill(text, width=max(width, 40), subsequent_indent="  ", break_on_hyphens=False))
+
+
+def _print_groups(title: str, columns: tuple[str, ...], rows: list[tuple[str, tuple[str, ...]]]) -> None:
+    """A table whose rows stand under the name of their group; the last column takes what room is left."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=any(columns)
+    )
+    for index, name in enumerate(columns):
+        last = index == len(columns) - 1
+        numeric = name == "value"
+        table.add_column(
+            name, justify="right" if numeric else "left", ratio=1 if last else None, overflow="fold",
+            no_wrap=not last,
+        )  # fmt: skip
+    group = None
+    for row_group, cells in rows:
+        if row_group != group:
+            group = row_group
+            table.add_row(Text(row_group, style="bold"), *[""] * (len(columns) - 1))
+        # Text, not markup: brackets in values and file names stay as they are.
+        table.add_row(Text("  " + cells[0]), *(Text(cell) for cell in cells[1:]))
+    Console(soft_wrap=False).print(table)
+
+
+if __name__ == "__main__":
+    main()
