@@ -18,6 +18,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import struct
 import time
@@ -463,7 +464,9 @@ class TrajectoryWriter:
     def _stop(self, error: Exception, blocks: list[_Block], *, touched: bool) -> TrajectoryError:
         """Leave the file as it was committed, and say what to do."""
         size = sum(block.rows.nbytes for block in blocks) / 1e6
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else _short(error)
+        # h5py names the system's error in its text only.
+        number = getattr(error, "errno", None) or next(iter(re.findall(r"errno = (\d+)", str(error))), None)
+        reason = os.strerror(int(number)) if number else _short(error)
         self._failure = (
             f"{self._path}: writing stopped ({reason}; up to {size:.3g} MB were to be written). "
             f"{self._safe()}: free space or raise the quota, then resume the run from its last checkpoint"
