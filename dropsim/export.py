@@ -6,6 +6,7 @@ only some users have are imported when they are needed.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -152,7 +153,6 @@ def to_mdanalysis(
     """
     try:
         import MDAnalysis
-        from MDAnalysis.coordinates.memory import MemoryReader
     except ImportError as error:
         raise _missing("MDAnalysis") from error
     numbers = trajectory.frame_numbers(frames)
@@ -168,24 +168,47 @@ def to_mdanalysis(
     universe.add_TopologyAttr("charges", trajectory.charge[species[0]])
     universe.add_TopologyAttr("masses", trajectory.mass[species[0]])
     position = trajectory.unwrapped(numbers, include_sites=include_sites) * ANGSTROM_PER_NM
-    time_ps = trajectory.time_ps[numbers]
     spacing_ps = np.array([stage.record_every_ps for stage in trajectory.stages])[trajectory.stage[numbers]]
-    universe.load_new(
+    universe.trajectory = _recorded_reader(
         position.astype(np.float32),
-        format=MemoryReader,
-        order="fac",
-        dimensions=np.array([*trajectory.lengths * ANGSTROM_PER_NM, 90, 90, 90], dtype=np.float32),
+        np.array([*trajectory.lengths * ANGSTROM_PER_NM, 90, 90, 90], dtype=np.float32),
+        {"time": trajectory.time_ps[numbers], "dt": spacing_ps, "species": species, "electrons": electrons},
     )
-
-    def annotate(timestep):
-        timestep.time = time_ps[timestep.frame]
-        timestep.data["dt"] = spacing_ps[timestep.frame]
-        timestep.data["species"] = species[timestep.frame]
-        timestep.data["electrons"] = electrons[timestep.frame]
-        return timestep
-
-    universe.trajectory.add_transformations(annotate)
     return universe
+
+
+def _recorded_reader(position: np.ndarray, dimensions: np.ndarray, recorded: dict[str, np.ndarray]) -> Any:
+    """A reader of frames in memory that gives each its own time, spacing and data."""
+    return _recorded_reader_class()(position, dimensions, recorded)
+
+
+@functools.cache
+def _recorded_reader_class() -> Any:
+    from MDAnalysis.coordinates.memory import MemoryReader
+
+    class RecordedReader(MemoryReader):
+        """MDAnalysis' own reader of memory counts time as frame x dt, from zero, whatever was recorded."""
+
+        def __init__(self, position: np.ndarray, dimensions: np.ndarray, recorded: dict[str, np.ndarray]):
+            self._parts = (position, dimensions, recorded)
+            super().__init__(position, order="fac", dimensions=dimensions)
+
+        def _read_next_timestep(self, ts: Any = None) -> Any:
+            ts = super()._read_next_timestep(ts)
+            for name, rows in self._parts[2].items():
+                ts.data[name] = rows[ts.frame]
+            return ts
+
+        def copy(self) -> Any:
+            position, dimensions, recorded = self._parts
+            other = RecordedReader(position.copy(), dimensions, recorded)
+            other[self.ts.frame]
+            return other
+
+        def __reduce__(self) -> Any:  # its class is made in a function, where pickle cannot find it
+            return (_recorded_reader, self._parts)
+
+    return RecordedReader
 
 
 def _positions(trajectory: Trajectory, one: list[int], unwrap: bool) -> np.ndarray:
