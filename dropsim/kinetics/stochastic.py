@@ -1,0 +1,453 @@
+"""The droplet as a jump process: whole units, whole electrons, and many realisations at once.
+
+The events and rates are those of `droplet`; time advances in leaps within which the droplet's size is held at
+its predicted midpoint. Within a leap
+- electrons: every slot is an independent two-state chain in the well-mixed limit, so the flips of half a leap
+  are binomial and exact for a droplet of fixed size, however fast they are;
+- captures and escapes: Poisson, between the two half leaps of flips;
+- crystallisation: an exponential waiting time; the rest of its leap already converts;
+- conversion: Poisson injection, one solid unit for ten electrons;
+- dissolution: binomial.
+Electrons that go in and out again within half a leap are not counted in injected and ejected; their
+difference is exact. Noise is counter-based: it depends on (seed, realisation, leap) alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import ArrayLike, NDArray
+
+from dropsim.kinetics import droplet as mean_field
+from dropsim.kinetics import growth_laws
+from dropsim.kinetics.droplet import DropletSolution, Law
+from dropsim.kinetics.parameters import (
+    DEFAULT_PROTOCOL,
+    DEFAULT_SAVE_TIMES_S,
+    ELECTRONS_PER_UNIT,
+    KineticParameters,
+    PotentialStep,
+    Segment,
+    protocol_segments,
+)
+
+_SLOTS = float(ELECTRONS_PER_UNIT)
+# At leap_tolerance 1 (so 0.5 s at the default): resolves charging that is slower than growth.
+_LONGEST_LEAP_S = 10.0
+# Leaps are padded to whole blocks and realisations run in batches, so that few shapes are ever compiled.
+_LEAP_BLOCK = 512
+_BATCH = 64
+
+
+class Leap(NamedTuple):
+    """One row of the schedule; switches are thrown at its start, as 0 or 1."""
+
+    start: Any
+    duration: Any
+    total_rate: Any
+    nernst: Any
+    oxidising: Any
+    begins_reduction: Any
+    seeds: Any
+
+
+class Walker(NamedTuple):
+    """One realisation; counts are whole numbers held in float64, exact below 2^53."""
+
+    liquid: Any
+    electrons: Any
+    solid: Any
+    taken: Any
+    injected: Any
+    ejected: Any
+    crystal: Any  # 0 or 1
+    nucleation_time: Any  # inf before
+    x: Any
+    y: Any
+
+
+class Record(NamedTuple):
+    """What is kept of each leap: the walker at its start, and the gathering there."""
+
+    walker: Walker
+    probability: Any
+    damkohler: Any
+
+
+def build_leaps(
+    parameters: KineticParameters,
+    segments: Sequence[Segment],
+    save_times: NDArray[np.float64],
+    leap_tolerance: float,
+) -> tuple[Leap, NDArray[np.int64]]:
+    """The schedule of leaps, the same for every realisation, and the leap that starts at each save time.
+
+    A leap is at most leap_tolerance times the time in which a droplet grows e-fold in volume at full capture,
+    R / (3 dR/dt), the dissolution time, and 10 s; it never crosses a switch or a save time. Padding leaps of
+    zero duration follow the end, the first of which stands for the end itself.
+    """
+    factor = growth_laws.cap_area_factor(parameters.contact_angle_deg) / growth_laws.cap_volume_factor(
+        parameters.contact_angle_deg
+    )
+    # The full bulk density: a charged droplet has no equilibrium pressure.
+    speed = (
+        factor
+        * parameters.interface_velocity_nm_per_s
+        * parameters.unit_volume_nm3
+        * parameters.bulk_density_per_nm3
+    )
+    longest = _LONGEST_LEAP_S
+    if parameters.dissolution_rate_per_s > 0:
+        longest = min(longest, 1.0 / parameters.dissolution_rate_per_s)
+    rows: list[tuple[float, ...]] = []
+    radius = parameters.seed_radius_nm
+    for segment in segments:
+        if segment.seeds:
+            radius = parameters.seed_radius_nm
+        rates = (
+            parameters.total_rate_per_s(segment.potential_V),
+            parameters.nernst_fraction(segment.potential_V),
+            float(segment.oxidising),
+        )
+        inside = save_times[(save_times > segment.start_s) & (save_times < segment.end_s)]
+        nodes = [segment.start_s, *inside.tolist(), segment.end_s]
+        first = True
+        for left, right in itertools.pairwise(nodes):
+            time = left
+            while time < right:
+                growth = radius / (3.0 * speed) if speed > 0 else math.inf
+                step = leap_tolerance * min(longest, growth)
+                # Equal leaps up to the node, so that none is a sliver.
+                step = (right - time) / math.ceil((right - time) / step * (1.0 - 1e-12))
+                end = right if time + step >= right * (1.0 - 1e-15) else time + step
+                switches = (float(segment.begins_reduction and first), float(segment.seeds and first))
+                rows.append((time, end - time, *rates, *switches))
+                radius += 0.0 if segment.oxidising else speed * (end - time)
+                time, first = end, False
+    last = segments[-1]
+    padding = _LEAP_BLOCK - len(rows) % _LEAP_BLOCK
+    idle = (last.end_s, 0.0, *rows[-1][2:5], 0.0, 0.0)
+    table = np.asarray(rows + [idle] * padding, dtype=np.float64)
+    at_save = np.searchsorted(table[: len(rows) + 1, 0], save_times)
+    return Leap(*table.T), at_save
+
+
+def _poisson(key: Array, mean: Array, limit: Array) -> Array:
+    """Poisson number up to limit; a mean far above limit is cut so that the sampler stays in range."""
+    bounded = jnp.minimum(mean, 4.0 * limit + 1e3)
+    return jnp.minimum(jax.random.poisson(key, bounded, shape=jnp.shape(mean)).astype(mean.dtype), limit)
+
+
+def _flip(key: Array, walker: Walker, law: Law, leap: Leap, duration: Array) -> Walker:
+    """Exact flips of all electron slots over `duration`, for the droplet's size now."""
+    contacts = mean_field.contact_number(law, mean_field.cap_radius(law, walker.liquid, walker.solid))
+    exists = walker.liquid > 0.0
+    rate = jnp.where(exists, contacts / jnp.where(exists, walker.liquid, 1.0), 0.0) * leap.total_rate
+    relaxed = -jnp.expm1(-rate * duration)
+    trials = jnp.stack([_SLOTS * walker.liquid - walker.electrons, walker.electrons])
+    chance = jnp.stack([leap.nernst * relaxed, (1.0 - leap.nernst) * relaxed])
+    filled, emptied = jax.random.binomial(key, trials, chance, dtype=trials.dtype)
+    return walker._replace(
+        electrons=walker.electrons + filled - emptied,
+        injected=walker.injected + filled,
+        ejected=walker.ejected + emptied,
+    )
+
+
+def _crystallise_pool(walker: Walker) -> Walker:
+    """One solid unit for each ten electrons of the pool."""
+    converted = jnp.floor(walker.electrons / _SLOTS)
+    return walker._replace(
+        liquid=walker.liquid - converted,
+        electrons=walker.electrons - _SLOTS * converted,
+        solid=walker.solid + converted,
+    )
+
+
+def _select(condition: Array, chosen: Walker, other: Walker) -> Walker:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
+
+
+def _throw_switches(key: Array, walker: Walker, leap: Leap, seed_units: Array) -> Walker:
+    """What happens at the start of a leap: see `droplet.begin_reduction`; a seed is rounded at random."""
+    begins, seeds = leap.begins_reduction > 0.0, leap.seeds > 0.0
+    remnant = walker.liquid + walker.solid < seed_units
+    zero = jnp.zeros_like(walker.liquid)
+    dispersed = walker._replace(
+        liquid=zero,
+        electrons=zero,
+        solid=zero,
+        taken=walker.taken - walker.liquid - walker.solid,
+        ejected=walker.ejected + walker.electrons + _SLOTS * walker.solid,
+        crystal=zero,
+    )
+    has_crystal = walker.solid >= 1.0
+    kept = _select(has_crystal, _crystallise_pool(walker), walker)._replace(
+        crystal=has_crystal.astype(zero.dtype)
+    )
+    walker = _select(begins, _select(remnant, dispersed, kept), walker)
+
+    present = walker.liquid + walker.solid
+    missing = jnp.maximum(seed_units - present, 0.0)
+    added = jnp.floor(missing + jax.random.uniform(key, dtype=missing.dtype))
+    added = jnp.where(seeds & (walker.crystal == 0.0) & (missing > 0.0), added, 0.0)
+    fresh = (added > 0.0) & (present == 0.0)
+    return walker._replace(
+        liquid=walker.liquid + added,
+        taken=walker.taken + added,
+        x=jnp.where(fresh, 0.0, walker.x),
+        y=jnp.where(fresh, 0.0, walker.y),
+    )
+
+
+class _Gathering(NamedTuple):
+    capture_rate: Any
+    escape_rate: Any
+    hazard: Any
+    probability: Any
+    damkohler: Any
+
+
+def _gathering_at(
+    law: Law, walker: Walker, liquid: Array, reduced: Array, taken: Array, slaved
+) -> _Gathering:
+    """Rates of a liquid droplet of this size and charge; slaved: (rate, gain) of `capture_probability`."""
+    radius = mean_field.cap_radius(law, liquid, walker.solid)
+    density = jnp.maximum(law.bulk_density - taken * law.per_supply_volume, 0.0)
+    interface = mean_field.interface_rate(law, radius, density, reduced)
+    probability = mean_field.capture_probability(law, interface, *slaved)
+    conductance, damkohler = mean_field.capture_conductance(law, radius, probability)
+    return _Gathering(
+        conductance * density,
+        conductance * law.saturation * mean_field.bare_fraction(reduced),
+        mean_field.crystallisation_hazard(law, liquid, reduced),
+        probability,
+        damkohler,
+    )
+
+
+def _predict_gathering(law: Law, walker: Walker, leap: Leap) -> _Gathering:
+    """Rates at the predicted middle of a leap: second order in its length.
+
+    The mean charge obeys dN_e/dt = (10 p N(t) - N_e) / tau with N growing linearly, whose solution gives the
+    injection averaged over the leap, J = A + B dN/dt, also where tau is much shorter than the leap.
+    """
+    liquid, electrons = walker.liquid, walker.electrons
+    exists = liquid > 0.0
+    safe_liquid = jnp.where(exists, liquid, 1.0)
+    moving = leap.duration > 0.0
+    duration = jnp.where(moving, leap.duration, 1e-12)
+
+    def charging(size: Array) -> tuple[Array, Array, Array]:
+        contacts = mean_field.contact_number(law, mean_field.cap_radius(law, size, walker.solid))
+        rate = jnp.where(exists, contacts / jnp.where(exists, size, 1.0), 0.0) * leap.total_rate
+        relaxed = -jnp.expm1(-rate * duration)
+        # Units captured in the middle of a leap, where the scheme puts them, charge for half of it: with
+        # this the captures of a steady droplet and the electrons that they draw agree at any stiffness.
+        lag = -jnp.expm1(-0.5 * rate * duration)
+        target = _SLOTS * leap.nernst
+        # The empty slots of the start; those of units that arrive are in the gain.
+        offset = jnp.maximum((target * liquid - electrons) * relaxed / duration, 0.0)
+        return law.captures_per_electron * offset, law.captures_per_electron * target * lag, rate
+
+    start_charge = mean_field.reduced_fraction(liquid, electrons)
+    first = _gathering_at(law, walker, liquid, start_charge, walker.taken, charging(liquid)[:2])
+    growth = first.capture_rate - first.escape_rate
+    middle = jnp.maximum(liquid + 0.5 * duration * growth, 0.5 * safe_liquid)
+    offset, gain, rate = charging(middle)
+    decay = jnp.exp(-0.5 * rate * duration)
+    goal = _SLOTS * leap.nernst * liquid
+    middle_electrons = goal + (electrons - goal) * decay
+    # Units captured during the half leap fill within tau of their arrival.
+    z = 0.5 * rate * duration
+    filled = jnp.where(z < 1e-4, 0.5 * z, 1.0 - (1.0 - decay) / jnp.where(z < 1e-4, 1.0, z))
+    middle_electrons = middle_electrons + _SLOTS * leap.nernst * jnp.maximum(middle - liquid, 0.0) * filled
+    middle_charge = mean_field.reduced_fraction(middle, middle_electrons)
+    taken = walker.taken + 0.5 * duration * growth
+    return _gathering_at(law, walker, middle, middle_charge, taken, (offset, gain))
+
+
+def _reduce(key: Array, walker: Walker, law: Law, leap: Leap) -> tuple[Walker, Array, Array]:
+    """One leap with E <= E0: flip, gather, flip, and convert for the part of it that follows nucleation."""
+    wait_key, first_key, gather_key, second_key, front_key = jax.random.split(key, 5)
+    zero = jnp.zeros_like(walker.liquid)
+    is_liquid = (walker.crystal == 0.0) & (walker.liquid > 0.0)
+    rates = _predict_gathering(law, walker, leap)
+    # log1p(-u) with u in [0, 1): the waiting time of a constant hazard.
+    exposure = -jnp.log1p(-jax.random.uniform(wait_key, dtype=zero.dtype))
+    hazardous = is_liquid & (rates.hazard > 0.0)
+    wait = jnp.where(hazardous, exposure / jnp.where(hazardous, rates.hazard, 1.0), jnp.inf)
+    nucleates = wait < leap.duration
+    gathering_time = jnp.where(is_liquid, jnp.where(nucleates, wait, leap.duration), 0.0)
+
+    walker = _flip(first_key, walker, law, leap, 0.5 * gathering_time)
+    means = jnp.stack([rates.capture_rate, rates.escape_rate]) * gathering_time
+    supply = jnp.where(
+        law.per_supply_volume > 0.0,
+        law.bulk_density / jnp.where(law.per_supply_volume > 0.0, law.per_supply_volume, 1.0) - walker.taken,
+        1e15,
+    )
+    # Only units without electrons can leave: never more than the empty slots leave room for.
+    bare = jnp.floor((_SLOTS * walker.liquid - walker.electrons) / _SLOTS)
+    captured, escaped = _poisson(gather_key, means, jnp.stack([jnp.floor(jnp.maximum(supply, 0.0)), bare]))
+    walker = walker._replace(
+        liquid=walker.liquid + captured - escaped, taken=walker.taken + captured - escaped
+    )
+    walker = _flip(second_key, walker, law, leap, 0.5 * gathering_time)
+
+    crystal = (walker.crystal > 0.0) | nucleates
+    first_time = jnp.minimum(walker.nucleation_time, jnp.where(nucleates, leap.start + wait, jnp.inf))
+    walker = _select(nucleates, _crystallise_pool(walker), walker)._replace(
+        crystal=crystal.astype(zero.dtype), nucleation_time=first_time
+    )
+    contacts = mean_field.contact_number(law, mean_field.cap_radius(law, walker.liquid, walker.solid))
+    pace = contacts * leap.total_rate * leap.nernst * law.acceleration * _SLOTS
+    front_time = jnp.where(crystal, leap.duration - gathering_time, 0.0)
+    room = _SLOTS * walker.liquid - walker.electrons
+    injected = _poisson(front_key, jnp.where(room > 0.0, pace * front_time, 0.0), room)
+    fed = walker._replace(electrons=walker.electrons + injected, injected=walker.injected + injected)
+    walker = _select(crystal, _crystallise_pool(fed), walker)
+    return walker, jnp.where(is_liquid, rates.probability, 0.0), jnp.where(is_liquid, rates.damkohler, 0.0)
+
+
+def _oxidise(key: Array, walker: Walker, law: Law, leap: Leap) -> Walker:
+    """One leap with E > E0: flip, dissolve, flip."""
+    first_key, dissolve_key, second_key = jax.random.split(key, 3)
+    walker = _flip(first_key, walker, law, leap, 0.5 * leap.duration)
+    gone = -jnp.expm1(-law.dissolution_rate * leap.duration)
+    share = mean_field.bare_fraction(mean_field.reduced_fraction(walker.liquid, walker.electrons))
+    lost = jax.random.binomial(
+        dissolve_key,
+        jnp.stack([walker.liquid, walker.solid]),
+        jnp.stack([gone * share, gone]),
+        dtype=walker.liquid.dtype,
+    )
+    liquid_lost = jnp.minimum(lost[0], jnp.floor((_SLOTS * walker.liquid - walker.electrons) / _SLOTS))
+    solid_lost = lost[1]
+    walker = walker._replace(
+        liquid=walker.liquid - liquid_lost,
+        solid=walker.solid - solid_lost,
+        taken=walker.taken - liquid_lost - solid_lost,
+        ejected=walker.ejected + _SLOTS * solid_lost,
+    )
+    return _flip(second_key, walker, law, leap, 0.5 * leap.duration)
+
+
+def _leap(
+    key: Array, walker: Walker, law: Law, leap: Leap, seed_units: Array, centroid_diffusivity: Array
+) -> tuple[Walker, Record]:
+    switch_key, reduce_key, oxidise_key, walk_key = jax.random.split(key, 4)
+    walker = _throw_switches(switch_key, walker, leap, seed_units)
+    reduced, probability, damkohler = _reduce(reduce_key, walker, law, leap)
+    oxidised = _oxidise(oxidise_key, walker, law, leap)
+    oxidising = leap.oxidising > 0.0
+    after = _select(oxidising, oxidised, reduced)
+    # A droplet moves while it is liquid; what has crystallised stays where it is.
+    mobile = walker.liquid > 0.0
+    stride = jnp.where(mobile, jnp.sqrt(2.0 * centroid_diffusivity * leap.duration), 0.0)
+    dx, dy = stride * jax.random.normal(walk_key, (2,), dtype=walker.x.dtype)
+    after = after._replace(x=walker.x + dx, y=walker.y + dy)
+    gathering = jnp.where(oxidising, 0.0, 1.0)
+    return after, Record(walker, gathering * probability, gathering * damkohler)
+
+
+@functools.partial(jax.jit, static_argnames=("n_lanes",))
+def _run_batch(
+    seed: Array,
+    first: Array,
+    law: Law,
+    leaps: Leap,
+    seed_units: Array,
+    centroid_diffusivity: Array,
+    *,
+    n_lanes: int,
+) -> Record:
+    """All leaps of n_lanes realisations, numbered from `first`; leaves are (n_lanes, leaps)."""
+
+    def one(number: Array) -> Record:
+        own = jax.random.fold_in(jax.random.key(seed), number)
+        zero = jnp.zeros((), dtype=jnp.float64)
+        start = Walker(zero, zero, zero, zero, zero, zero, zero, zero + jnp.inf, zero, zero)
+
+        def step(walker: Walker, row: tuple[Array, Leap]) -> tuple[Walker, Record]:
+            index, leap = row
+            return _leap(jax.random.fold_in(own, index), walker, law, leap, seed_units, centroid_diffusivity)
+
+        index = jnp.arange(leaps.start.shape[0], dtype=jnp.uint32)
+        return jax.lax.scan(step, start, (index, leaps))[1]
+
+    return jax.vmap(one)(first + jnp.arange(n_lanes, dtype=jnp.uint32))
+
+
+def simulate_droplets(
+    seed: int,
+    parameters: KineticParameters,
+    protocol: Sequence[PotentialStep] = DEFAULT_PROTOCOL,
+    save_times: ArrayLike = DEFAULT_SAVE_TIMES_S,
+    n_realisations: int = 64,
+    *,
+    leap_tolerance: float = 0.05,
+) -> DropletSolution:
+    """Draw realisations of the droplet's jump process through a protocol.
+
+    Rates as in `droplet.solve_droplet`, of which this is the counterpart with whole counts. seed: 0 to 2^32 -
+    1; save_times: (T,) s; n_realisations: K; leap_tolerance: relative growth of the droplet in one leap,
+    error second order in it (halve it: means must stay within a standard error). Returns a `DropletSolution`
+    whose counts are int64 (K, T), centroid_nm (K, T, 2) relative to the place of the seed (Brownian with
+    centroid_diffusivity_nm2_per_s while there is liquid) and nucleation_time_s (K,); realisation i is the
+    same for every K. current_fA is the mean since the save before, 0 at the first. Raises ValueError for bad
+    inputs. In the charge-slaved closure the injection that drives capture is its mean over a leap; that mean
+    neglects diffusion (Da << 1). Bits may differ between JAX versions.
+    """
+    if not (0 <= seed < 2**32):
+        raise ValueError(f"seed is {seed}: 0 to 2^32 - 1 is allowed")
+    if n_realisations < 1:
+        raise ValueError(f"n_realisations is {n_realisations}: at least 1 is allowed")
+    if not 0.0 < leap_tolerance <= 0.5:
+        raise ValueError(f"leap_tolerance is {leap_tolerance}: above 0, up to 0.5 is allowed")
+    segments = protocol_segments(parameters, protocol)
+    times = mean_field.check_save_times(save_times, segments[-1].end_s)
+    leaps, at_save = build_leaps(parameters, segments, times, leap_tolerance)
+    law = mean_field.build_law(parameters)
+    kept: list[Record] = []
+    with jax.enable_x64(True):
+        for first in range(0, n_realisations, _BATCH):
+            records = _run_batch(
+                np.uint32(seed),
+                np.uint32(first),
+                law,
+                leaps,
+                np.float64(parameters.seed_units),
+                np.float64(parameters.centroid_diffusivity_nm2_per_s),
+                n_lanes=_BATCH,
+            )
+            wanted = min(_BATCH, n_realisations - first)
+            kept.append(jax.tree.map(lambda leaf, n=wanted: np.asarray(leaf)[:n, at_save], records))
+        whole: Record = jax.tree.map(lambda *parts: np.concatenate(parts), *kept)
+        radius = np.asarray(mean_field.cap_radius(law, whole.walker.liquid, whole.walker.solid))
+    walker = whole.walker
+    names = ("liquid", "electrons", "solid", "taken", "injected", "ejected")
+    counts = {name: getattr(walker, name).astype(np.int64) for name in names}
+    net = counts["injected"] - counts["ejected"]
+    current = np.zeros(net.shape)
+    current[:, 1:] = np.diff(net, axis=1) / np.diff(times) * mean_field.FEMTOAMPERE_PER_ELECTRON_PER_S
+    nucleation = walker.nucleation_time[:, -1]
+    return mean_field.make_solution(
+        parameters,
+        times,
+        radius,
+        counts,
+        current,
+        whole.damkohler,
+        whole.probability,
+        np.where(np.isfinite(nucleation), nucleation, np.nan),
+        np.stack([walker.x, walker.y], axis=-1),
+    )
