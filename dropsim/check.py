@@ -319,7 +319,7 @@ def _supersaturation_warnings(config: Config) -> list[str]:
         ]
     if ratio >= high:
         return [
-            f"electrolyte.li2s6_mM: {ratio:.2g} times saturation ({saturation:.3g} mM): droplets also "
+            f"electrolyte.li2s6_mM: {ratio:.3g} times saturation ({saturation:.3g} mM): droplets also "
             f"form in the bulk, without centres; stay below {high:g} times"
         ]
     return []
@@ -337,7 +337,7 @@ def _size_warnings(config: Config) -> list[str]:
     whole = composition(config)
     if whole.net_charge_e != 0:
         found.append(
-            f"electrostatics.net_charge: {whole.net_charge_e:+.4g} e are balanced by a uniform background, "
+            f"electrostatics.net_charge: {whole.net_charge_e:+.4g} e are balanced by a uniform charge, "
             "which real electrolytes do not have"
         )
     return found

@@ -145,7 +145,12 @@ def saturation_mM(config: Config) -> tuple[float, str]:
     if composition(config).n_TFSI > 0:
         return math.nan, "no data with explicit salt"
     defaults = type(config.species)()
-    if any(getattr(config.species, name) != getattr(defaults, name) for name in ("Li", "S6")):
+    forces = {"charge_e", "sigma_nm", "epsilon_kJ_per_mol"}
+    if any(
+        getattr(config.species, name).model_dump(include=forces)
+        != getattr(defaults, name).model_dump(include=forces)
+        for name in ("Li", "S6")
+    ):
         return math.nan, "no data for changed beads"
     eps = equivalent_permittivity(config)
     found = _interpolate(eps, 0, logarithmic=True)

@@ -17,14 +17,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from dropsim.config import Config
-from dropsim.config_rules import CombinationError, key_name
+from dropsim.config_rules import CombinationError
 from dropsim.config_schema import allowed_text, fields_of, find_entry, leaf_keys
 from dropsim.errors import ConfigError
 from dropsim.presets import PRESET_DEPENDENTS, preset_named
-from dropsim.toml_lines import KeyPath, key_lines
+from dropsim.toml_lines import KeyPath, key_lines, key_name, shown_value
 from dropsim.unit_strings import UnitTextError, key_unit, number_from_text, unit_example
-
-LONGEST_VALUE_SHOWN = 60
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -148,7 +146,7 @@ class _Loader:
                     count,
                     _value_at(written, count),
                     f"given together with {key_name(concentration)} = "
-                    f"{_shown(_value_at(written, concentration))}; keep one of the two",
+                    f"{shown_value(_value_at(written, concentration))}; keep one of the two",
                 )
 
     def is_written(self, path: KeyPath) -> bool:
@@ -181,7 +179,7 @@ class _Loader:
         return self.source
 
     def line(self, path: KeyPath, value: object, text: str) -> str:
-        return f"{self.where(path)}: {key_name(path)} = {_shown(value)}: {text}"
+        return f"{self.where(path)}: {key_name(path)} = {shown_value(value)}: {text}"
 
     def messages(
         self, detail: Any, merged: dict[str, Any], unit_problems: dict[KeyPath, str]
@@ -210,7 +208,7 @@ class _Loader:
             # A key that nobody wrote is at its default; the place to look at is one that was written.
             placed = next((path for path in problem.keys if self.is_written(path)), first)
             shown = " and ".join(
-                f"{key_name(path)} = {_shown(_resolved_at(merged, path))}" for path in (first, *others)
+                f"{key_name(path)} = {shown_value(_resolved_at(merged, path))}" for path in (first, *others)
             )
             yield f"{self.where(placed)}: {shown}: {problem.text}"
 
@@ -234,7 +232,7 @@ def _assign(values: dict[str, Any], path: KeyPath, value: Any) -> None:
     holder: Any = values
     for depth, part in enumerate(path):
         last = depth == len(path) - 1
-        shown = f"--set: {key_name(path)} = {_shown(value)}"
+        shown = f"--set: {key_name(path)} = {shown_value(value)}"
         key: Any = part
         if isinstance(holder, list):
             name = key_name(path[:depth])
@@ -328,23 +326,6 @@ def _resolved_at(merged: dict[str, Any], path: KeyPath) -> Any:
 
 def _is_numeric(entry: dict[str, Any] | None) -> bool:
     return bool(entry) and entry.get("type") in ("number", "integer")
-
-
-def _shown(value: object) -> str:
-    """A value as TOML would write it, cut to a readable length."""
-    if value is None:
-        text = "none"
-    elif isinstance(value, bool):
-        text = str(value).lower()
-    elif isinstance(value, str):
-        text = '"' + value.encode("unicode_escape").decode() + '"'
-    elif isinstance(value, (list, tuple)):
-        text = "[" + ", ".join(_shown(item) for item in value) + "]"
-    elif isinstance(value, dict):
-        text = "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) + "}"
-    else:
-        text = repr(value) if isinstance(value, float) else str(value)
-    return text if len(text) <= LONGEST_VALUE_SHOWN else text[: LONGEST_VALUE_SHOWN - 3] + "..."
 
 
 def _nearest_keys(path: KeyPath) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dropsim.composition import composition, lattice_shape, patch_capacity
-from dropsim.toml_lines import KeyPath
+from dropsim.toml_lines import KeyPath, key_name
 from dropsim.units import MILLIMOLAR_PER_NM3
 
 if TYPE_CHECKING:
@@ -37,11 +37,6 @@ class CombinationError(ValueError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         super().__init__("; ".join(f"{key_name(p.keys[0])}: {p.text}" for p in problems))
-
-
-def key_name(path: KeyPath) -> str:
-    """ "stages.0.duration_ps" of ("stages", 0, "duration_ps")."""
-    return ".".join(str(part) for part in path)
 
 
 def combination_problems(config: Config) -> list[Problem]:

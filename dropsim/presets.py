@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dropsim.errors import ConfigError
+from dropsim.toml_lines import shown_value
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,11 @@ PRESET_DEPENDENTS: dict[tuple[str, str], tuple[tuple[str, ...], ...]] = {
         ("electrolyte", "relative_permittivity_300K"),
         ("electrolyte", "permittivity_law"),
         ("electrolyte", "litfsi_mM"),
-        ("species",),
+        *(
+            ("species", bead, key)
+            for bead in ("Li", "S6")
+            for key in ("charge_e", "sigma_nm", "epsilon_kJ_per_mol")
+        ),
     ),
 }
 
@@ -101,5 +106,6 @@ def preset_named(name: object, where: str) -> Preset:
         return PRESETS[name]
     near = difflib.get_close_matches(str(name), PRESETS, n=1, cutoff=0.5)
     hint = f'did you mean "{near[0]}"? ' if near else ""
-    shown = f'"{name}"' if isinstance(name, str) else repr(name)
-    raise ConfigError(f"{where}: preset = {shown}: unknown preset; {hint}allowed: {', '.join(PRESETS)}")
+    raise ConfigError(
+        f"{where}: preset = {shown_value(name)}: unknown preset; {hint}allowed: {', '.join(PRESETS)}"
+    )

@@ -1,10 +1,40 @@
-"""On which line of a TOML text each key stands; `tomllib` keeps no positions."""
+"""On which line of a TOML text each key stands (`tomllib` keeps no positions), and values in print."""
 
 from __future__ import annotations
 
 import tomllib
 
 KeyPath = tuple[str | int, ...]
+LONGEST_VALUE_SHOWN = 60
+
+
+def key_name(path: KeyPath) -> str:
+    """ "stages.0.duration_ps" of ("stages", 0, "duration_ps")."""
+    return _one_line(".".join(str(part) for part in path))
+
+
+def shown_value(value: object) -> str:
+    """A value as TOML would write it, on one line and cut to a readable length."""
+    if value is None:
+        text = "none"
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, str):
+        text = f'"{_one_line(value)}"'
+    elif isinstance(value, (list, tuple)):
+        text = "[" + ", ".join(shown_value(item) for item in value) + "]"
+    elif isinstance(value, dict):
+        text = (
+            "{" + ", ".join(f"{key_name((key,))} = {shown_value(item)}" for key, item in value.items()) + "}"
+        )
+    else:
+        text = str(value)
+    return text if len(text) <= LONGEST_VALUE_SHOWN else text[: LONGEST_VALUE_SHOWN - 3] + "..."
+
+
+def _one_line(text: str) -> str:
+    """Line ends and other characters that do not print, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:

@@ -84,7 +84,8 @@ def number_from_text(key: str, text: str) -> float:
         hint = '; A is ampere: did you mean "angstrom"?' if written == "A" else ""
         hint = hint or unit_example(key).replace(", or", "; allowed:")
         raise UnitTextError(f'"{written}" cannot be converted to {unit}{hint}') from None
-    except (ValueError, TypeError, AttributeError, pint.PintError):
+    # pint lets through whatever its tokenizer raises (TokenError, AssertionError and more).
+    except Exception:
         raise UnitTextError(
             f'has a unit "{written}" that cannot be read; allowed: a number in {unit}{unit_example(key)}'
         ) from None
