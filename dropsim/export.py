@@ -104,13 +104,14 @@ def write_gsd(trajectory: Trajectory, path: Path, numbers: np.ndarray, unwrap: b
 def write_extxyz(trajectory: Trajectory, path: Path, numbers: np.ndarray, unwrap: bool) -> None:
     """Frames in extended XYZ: positions and lattice in angstrom (the format's custom), time in ps.
 
-    Columns: species (a chemical symbol, because ASE takes nothing else: S for S6 and Li2S, F for TFSI),
-    pos, bead (dropsim's own name), bead_id (its number), charge (e), electrons.
+    Columns: species (a chemical symbol, because ASE takes nothing else: S for S6 and Li2S, F for TFSI), pos,
+    bead (dropsim's own name), bead_id (its number), initial_charges (e, the name that ASE gives them),
+    electrons (added).
     """
     symbols = [_STAND_IN.get(name, name if name in _ELEMENTS else "X") for name in trajectory.species_names]
     lattice = " ".join(f"{x:.8g}" for x in np.diag(trajectory.lengths * ANGSTROM_PER_NM).ravel())
     periodic = " ".join("T" if axis else "F" for axis in trajectory.periodic)
-    columns = "species:S:1:pos:R:3:bead:S:1:bead_id:I:1:charge:R:1:electrons:I:1"
+    columns = "species:S:1:pos:R:3:bead:S:1:bead_id:I:1:initial_charges:R:1:electrons:I:1"
     beads = [
         (symbol, name, f"{i} {charge:.8g}")
         for i, (symbol, name, charge) in enumerate(
@@ -126,7 +127,7 @@ def write_extxyz(trajectory: Trajectory, path: Path, numbers: np.ndarray, unwrap
             stage = trajectory.stage_names[trajectory.stage[number]]
             file.write(
                 f'{len(species)}\nLattice="{lattice}" Properties={columns} pbc="{periodic}" '
-                f"time={trajectory.time_ps[number]:.10g} step={trajectory.step[number]} stage={stage}\n"
+                f"time={float(trajectory.time_ps[number])!r} step={trajectory.step[number]} stage={stage}\n"
             )
             for i, (x, y, z), n in zip(species, position, electrons, strict=True):
                 symbol, name, rest = beads[i]

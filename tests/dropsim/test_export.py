@@ -114,8 +114,11 @@ def test_extxyz_holds_the_trajectory(path, tmp_path, unwrap):
                 np.array(lattice[1].split(), dtype=float).reshape(3, 3), np.diag(LENGTHS * 10)
             )
             assert 'pbc="T T F"' in block[1]
-            assert "Properties=species:S:1:pos:R:3:bead:S:1:bead_id:I:1:charge:R:1:electrons:I:1" in block[1]
-            assert f"time={trajectory.time_ps[number]:g} step={trajectory.step[number]}" in block[1]
+            assert (
+                "Properties=species:S:1:pos:R:3:bead:S:1:bead_id:I:1:initial_charges:R:1:electrons:I:1"
+                in block[1]
+            )
+            assert f"time={trajectory.time_ps[number]:.1f} step={trajectory.step[number]}" in block[1]
             rows = [line.split() for line in block[2:]]
             np.testing.assert_allclose(
                 np.array([row[1:4] for row in rows], dtype=float),
@@ -146,6 +149,8 @@ def test_ase_reads_extxyz(path, tmp_path):
             )
             assert list(atoms.pbc) == [True, True, False]
             assert atoms.info["time"] == trajectory.time_ps[number]
+            species = trajectory.species([number], include_sites=True)[0]
+            np.testing.assert_array_equal(atoms.get_initial_charges(), CHARGE[species])
             assert list(atoms.arrays["bead"][N_MOBILE:]) == ["Mo", "N"]
             np.testing.assert_array_equal(
                 atoms.arrays["electrons"], trajectory.electrons([number], include_sites=True)[0]
