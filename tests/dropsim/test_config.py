@@ -232,7 +232,8 @@ IN_THE_FILE = {
     ),
     "unit that cannot be read": (
         ("timestep_fs = 20.0", 'timestep_fs = "20 fs("'),
-        'x.toml:15: stages.0.timestep_fs = "20 fs(": has a unit "fs(" that cannot be read; allowed: a number in '
+        'x.toml:15: stages.0.timestep_fs = "20 fs(": has a unit "fs(" that cannot be read; '
+        'allowed: a number in '
         'fs, or a text with a unit such as "10 fs"',
     ),
     "unit in a plain number": (
