@@ -22,7 +22,7 @@ import re
 import shutil
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ _Handle = Any  # of an h5py file or dataset; its own types cannot tell what a na
 LAYOUT_VERSION = 1
 _GROUP = "particles/trajectory"
 _ROWS_1D = 1024  # rows of a chunk of what is not a frame
+_PAUSES_S = (0.01, 0.05, 0.2)  # of a reader that found a file in the middle of a write
 _END_OFFSET = 40  # HDF5 file format specification, version 0 superblock
 _INDEX_NODE_BYTES = 4096  # of the B-tree that finds the chunks; an upper bound
 _FRAME_DATASETS = (
@@ -126,13 +127,9 @@ class TrajectoryHeader:
         n_species, n_sites = len(self.species_names), len(self.site_species)
         for name in ("charge", "mass", "sigma"):
             if np.shape(getattr(self, name)) != (n_species,):
-                raise ValueError(
-                    f"header: {name} has shape {np.shape(getattr(self, name))}, not ({n_species},)"
-                )
+                raise ValueError(f"header: {name} has shape {np.shape(getattr(self, name))}, not ({n_species},)")
         if np.shape(self.lengths) != (3,) or np.shape(self.site_position) != (n_sites, 3):
-            raise ValueError(
-                "header: lengths is (3,), site_position is (n_sites, 3) with one site_species each"
-            )
+            raise ValueError("header: lengths is (3,), site_position is (n_sites, 3) with one site_species each")
         if self.n_mobile + n_sites < 1 or not self.stages:
             raise ValueError("header: a trajectory needs at least one particle and one stage")
         for kind in ("stages", "series", "events", "ledger"):
@@ -214,15 +211,11 @@ class TrajectoryWriter:
         """
         path = Path(path)
         if path.suffix != ".h5md":
-            raise TrajectoryError(
-                f"{path}: the name of a trajectory ends in .h5md, by which other programs know it"
-            )
+            raise TrajectoryError(f"{path}: the name of a trajectory ends in .h5md, by which other programs know it")
         try:
             file = h5py.File(path, "x", locking=False, libver=("earliest", "v108"))
         except FileExistsError as error:
-            raise TrajectoryError(
-                f"{path} exists already: resume that run, or choose another folder"
-            ) from error
+            raise TrajectoryError(f"{path} exists already: resume that run, or choose another folder") from error
         except OSError as error:
             raise TrajectoryError(f"{path} cannot be created: {_short(error)}; check the folder") from error
         try:
@@ -231,9 +224,7 @@ class TrajectoryWriter:
             with open(path, "rb") as raw:
                 superblock_version = raw.read(9)[8]
             if superblock_version != 0:
-                raise RuntimeError(
-                    f"HDF5 wrote superblock version {superblock_version}, this program relies on 0"
-                )
+                raise RuntimeError(f"HDF5 wrote superblock version {superblock_version}, this program relies on 0")
             return cls(path, file)
         except BaseException as error:
             with contextlib.suppress(OSError, RuntimeError):
@@ -279,9 +270,7 @@ class TrajectoryWriter:
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             with contextlib.suppress(OSError, RuntimeError):
                 file.close()
-            raise TrajectoryError(
-                f"{path} cannot be continued: {_short(error)}; start the run again"
-            ) from error
+            raise TrajectoryError(f"{path} cannot be continued: {_short(error)}; start the run again") from error
 
     def rows(self) -> dict[str, int]:
         """Committed rows of every table, for checkpoints: "frames", "events", "ledger", "series/<name>"."""
@@ -302,9 +291,7 @@ class TrajectoryWriter:
         positions; TrajectoryError if the disk does not take the rows (the writer is closed then).
         """
         if self._file is None:
-            raise TrajectoryError(
-                f"{self._path}: " + (self._failure or "the writer is closed; open the file again")
-            )
+            raise TrajectoryError(f"{self._path}: " + (self._failure or "the writer is closed; open the file again"))
         blocks = [] if frames is None else self._frame_blocks(frames)
         blocks += self._series_blocks(series or {})
         blocks += self._table_blocks("events", events or {}) + self._table_blocks("ledger", ledger or {})
@@ -341,9 +328,7 @@ class TrajectoryWriter:
                 _give_back(file)
                 file.close()
             except (OSError, RuntimeError) as error:
-                raise TrajectoryError(
-                    f"{self._path} could not be closed: {_short(error)}; {self._safe()}"
-                ) from error
+                raise TrajectoryError(f"{self._path} could not be closed: {_short(error)}; {self._safe()}") from error
 
     def __enter__(self) -> TrajectoryWriter:
         return self
@@ -365,9 +350,7 @@ class TrajectoryWriter:
         }
         for name, shape in shapes.items():
             if np.shape(getattr(frames, name)) != shape:
-                raise ValueError(
-                    f"frames: {name} has shape {np.shape(getattr(frames, name))}, expected {shape}"
-                )
+                raise ValueError(f"frames: {name} has shape {np.shape(getattr(frames, name))}, expected {shape}")
         step, stage = np.asarray(frames.step), np.asarray(frames.stage)
         position = np.asarray(frames.position, dtype=np.float32)
         if np.any(np.diff(step, prepend=self._last_step) <= 0):
@@ -378,9 +361,7 @@ class TrajectoryWriter:
         if np.any((species < 0) | (species >= self._n_species)):
             raise ValueError(f"frames: a species is outside 0..{self._n_species - 1}")
         if not np.all(np.isfinite(position)):
-            raise ValueError(
-                f"frames: non-finite position at steps {step[~np.isfinite(position).all(axis=(1, 2))]}"
-            )
+            raise ValueError(f"frames: non-finite position at steps {step[~np.isfinite(position).all(axis=(1, 2))]}")
         beyond = (position < 0) | (position > self._lengths.astype(np.float32))
         if np.any(beyond & self._periodic):
             raise ValueError("frames: a position lies outside [0, L) along a periodic axis; wrap it first")
@@ -413,9 +394,7 @@ class TrajectoryWriter:
         if not columns:
             return []
         if set(columns) != set(self._columns[kind]):
-            raise ValueError(
-                f"{kind}: columns {sorted(columns)}, the header has {sorted(self._columns[kind])}"
-            )
+            raise ValueError(f"{kind}: columns {sorted(columns)}, the header has {sorted(self._columns[kind])}")
         if len({len(rows) for rows in columns.values()}) != 1:
             raise ValueError(f"{kind}: columns of different length")
         return [self._block(kind, kind, name, rows) for name, rows in columns.items()]
@@ -424,12 +403,8 @@ class TrajectoryWriter:
         assert self._file is not None
         dataset = self._file[f"dropsim/{kind}/{name}"]
         if np.shape(rows)[1:] != dataset.shape[1:]:
-            raise ValueError(
-                f"{kind}: a row of {name} has shape {np.shape(rows)[1:]}, expected {dataset.shape[1:]}"
-            )
-        return _Block(
-            f"dropsim/{kind}/{name}", table, np.asarray(rows).astype(dataset.dtype, casting="same_kind")
-        )
+            raise ValueError(f"{kind}: a row of {name} has shape {np.shape(rows)[1:]}, expected {dataset.shape[1:]}")
+        return _Block(f"dropsim/{kind}/{name}", table, np.asarray(rows).astype(dataset.dtype, casting="same_kind"))
 
     def _reserve(self, blocks: list[_Block]) -> None:
         """Have the file system promise the space, so that a full disk shows before the first byte."""
@@ -512,7 +487,8 @@ class Trajectory:
     config: dict[str, Any]
     metadata: dict[str, Any]
     _rows: dict[str, int] = field(repr=False)
-    _file: _Handle = field(repr=False)
+    _columns: dict[str, dict[str, str]] = field(repr=False)  # kind -> name -> unit
+    _source: _Source = field(repr=False)
 
     def __enter__(self) -> Trajectory:
         return self
@@ -522,7 +498,7 @@ class Trajectory:
 
     def close(self) -> None:
         """Close the file; arrays that were read stay."""
-        self._file.close()
+        self._source.close()
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -560,14 +536,12 @@ class Trajectory:
     @property
     def series_names(self) -> tuple[str, ...]:
         """Names of the dense series."""
-        return tuple(self._file["dropsim/series"].attrs["columns"])
+        return tuple(self._columns["series"])
 
     def series(self, name: str) -> np.ndarray:
         """One dense series, (T', ...), in `unit("series", name)`."""
         if name not in self.series_names:
-            raise TrajectoryError(
-                f"{self.path} has no series {name!r}: it has {', '.join(self.series_names)}"
-            )
+            raise TrajectoryError(f"{self.path} has no series {name!r}: it has {', '.join(self.series_names)}")
         return self._read(f"dropsim/series/{name}", slice(0, self._rows[f"series/{name}"]))
 
     def events(self) -> dict[str, np.ndarray]:
@@ -581,13 +555,11 @@ class Trajectory:
     def unit(self, kind: str, name: str) -> str:
         """Unit of a column; kind: "series", "events" or "ledger"."""
         try:
-            return str(self._file[f"dropsim/{kind}/{name}"].attrs["unit"])
+            return self._columns[kind][name]
         except KeyError as error:
             raise TrajectoryError(f"{self.path} has no {kind} column {name!r}") from error
 
-    def to_mdanalysis(
-        self, frames: FrameSelection = slice(None), *, include_sites: bool = True
-    ) -> MDAnalysis.Universe:
+    def to_mdanalysis(self, frames: FrameSelection = slice(None), *, include_sites: bool = True) -> MDAnalysis.Universe:
         """An MDAnalysis universe in memory: named, charged, unwrapped; see `export.to_mdanalysis`."""
         from dropsim import export
 
@@ -617,17 +589,56 @@ class Trajectory:
         return data if np.array_equal(numbers, unique) else data[inverse]
 
     def _table(self, kind: str) -> dict[str, np.ndarray]:
-        names = self._file[f"dropsim/{kind}"].attrs["columns"]
-        return {str(name): self._read(f"dropsim/{kind}/{name}", slice(0, self._rows[kind])) for name in names}
+        rows = slice(0, self._rows[kind])
+        return {name: self._read(f"dropsim/{kind}/{name}", rows) for name in self._columns[kind]}
 
     def _read(self, name: str, selection: Any) -> np.ndarray:
-        try:
-            return self._file[name][selection]
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            reason = "it was closed" if not self._file else _short(error)
-            raise TrajectoryError(
-                f"{self.path}: {name} cannot be read ({reason}); open a copy, or run again"
-            ) from error
+        return self._source.read(name, selection)
+
+
+class _Source:
+    """The file of a trajectory, opened again when a live writer has moved on under it.
+
+    A reader that has kept a part of the index from before a write, and meets another from after it, finds
+    places that it does not know; with a fresh look the file is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: _Handle = None
+        self._closed = False
+
+    def view(self) -> Trajectory:
+        return self._patiently(lambda: _view(self._path, self._file, self), "the file")
+
+    def read(self, name: str, selection: Any) -> np.ndarray:
+        if self._closed:
+            raise TrajectoryError(f"{self._path}: the trajectory was closed; open it again")
+        return self._patiently(lambda: self._file[name][selection], name)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._file:
+            self._file.close()
+
+    def _patiently(self, look: Callable[[], Any], what: str) -> Any:
+        for pause in (*_PAUSES_S, None):
+            try:
+                if not self._file:
+                    self._file = _open(self._path, "r")
+                return look()
+            except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+                if self._file:
+                    self._file.close()
+                if pause is None or not self._path.exists():
+                    if isinstance(error, TrajectoryError):
+                        raise
+                    raise TrajectoryError(
+                        f"{self._path} is damaged: {what} cannot be read ({_short(error)}); restore it from a copy, "
+                        "or run again"
+                    ) from error
+                time.sleep(pause)
+        raise AssertionError("unreachable")
 
 
 def open_trajectory(path: str | os.PathLike[str]) -> Trajectory:
@@ -636,27 +647,10 @@ def open_trajectory(path: str | os.PathLike[str]) -> Trajectory:
     path: an .h5md file of dropsim. Returns the view of its committed rows. Raises TrajectoryError that says
     what is wrong with the file: missing, no HDF5, cut short, not of dropsim, of a newer layout, damaged.
     """
-    path = Path(path)
-    # A live writer may be between two writes to the file: what looks torn is whole a moment later.
-    for pause in (0.02, 0.1, None):
-        file = None
-        try:
-            file = _open(path, "r")
-            return _view(path, file)
-        except (TrajectoryError, OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            if file is not None:
-                file.close()
-            if pause is None or not path.exists():
-                if isinstance(error, TrajectoryError):
-                    raise
-                raise TrajectoryError(
-                    f"{path} is damaged: {_short(error)}; restore it from a copy, or run again"
-                ) from error
-            time.sleep(pause)
-    raise AssertionError("unreachable")
+    return _Source(Path(path)).view()
 
 
-def _view(path: Path, file: _Handle) -> Trajectory:
+def _view(path: Path, file: _Handle, source: _Source) -> Trajectory:
     _, rows = _committed(file, path)
     n_frames = rows["frames"]
     own = file["dropsim"]
@@ -694,7 +688,11 @@ def _view(path: Path, file: _Handle) -> Trajectory:
         config=json.loads(own["config"].asstr()[()]),
         metadata=metadata,
         _rows=rows,
-        _file=file,
+        _columns={
+            kind: {str(name): str(own[kind][name].attrs["unit"]) for name in own[kind].attrs["columns"]}
+            for kind in ("series", "events", "ledger")
+        },
+        _source=source,
     )
 
 
@@ -745,24 +743,16 @@ def _lay_out(file: _Handle, header: TrajectoryHeader) -> None:
     own["sites/position"].attrs["unit"] = "nm"
     own["sites/species"] = np.asarray(header.site_species, dtype=np.int8)
     for name in ("name", "integrator"):
-        own.create_dataset(
-            f"stages/{name}", data=[getattr(stage, name) for stage in header.stages], dtype=text
-        )
+        own.create_dataset(f"stages/{name}", data=[getattr(stage, name) for stage in header.stages], dtype=text)
     for name in ("timestep_fs", "record_every_ps"):
         own[f"stages/{name}"] = np.array([getattr(stage, name) for stage in header.stages], dtype=np.float64)
         own[f"stages/{name}"].attrs["unit"] = name.rsplit("_", 1)[1]
-    own["stages/accelerated_clock"] = np.array(
-        [stage.accelerated_clock for stage in header.stages], dtype=np.int8
-    )
+    own["stages/accelerated_clock"] = np.array([stage.accelerated_clock for stage in header.stages], dtype=np.int8)
     for kind in ("series", "events", "ledger"):
         columns: tuple[Column, ...] = getattr(header, kind)
-        own.create_group(kind).attrs.create(
-            "columns", [column.name for column in columns], (len(columns),), text
-        )
+        own.create_group(kind).attrs.create("columns", [column.name for column in columns], (len(columns),), text)
         for column in columns:
-            _growing(
-                file, f"dropsim/{kind}/{column.name}", np.dtype(column.dtype), column.shape, unit=column.unit
-            )
+            _growing(file, f"dropsim/{kind}/{column.name}", np.dtype(column.dtype), column.shape, unit=column.unit)
     tables = ["frames", "events", "ledger", *(f"series/{column.name}" for column in header.series)]
     own["committed"] = np.zeros(len(tables), dtype=np.int64)
     own["committed"].attrs.create("tables", tables, (len(tables),), text)
@@ -822,9 +812,7 @@ def _committed(file: _Handle, path: Path) -> tuple[list[str], dict[str, int]]:
 def _open(path: Path, mode: str) -> _Handle:
     """Open an existing file without a lock, or say why it is not a trajectory of dropsim."""
     if not path.is_file():
-        raise TrajectoryError(
-            f"{path} does not exist; a finished or running run has written its trajectory there"
-        )
+        raise TrajectoryError(f"{path} does not exist; a finished or running run has written its trajectory there")
     size = path.stat().st_size
     try:
         file = h5py.File(path, mode, locking=False)

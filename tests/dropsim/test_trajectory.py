@@ -138,9 +138,7 @@ def test_stages_and_selections(written):
         assert trajectory.frames_of_stage("react") == slice(4, 9)
         every = trajectory.position()
         for selection in (slice(2, 7, 3), slice(None, None, -2), [5, 0, 5], [-1], np.array([3, 4]), []):
-            expected = (
-                every[np.asarray(selection, dtype=int)] if isinstance(selection, list) else every[selection]
-            )
+            expected = every[np.asarray(selection, dtype=int)] if isinstance(selection, list) else every[selection]
             np.testing.assert_array_equal(trajectory.position(selection), expected)
         with_sites = trajectory.position([2], include_sites=True)[0]
         np.testing.assert_array_equal(with_sites[N_MOBILE:], SITES.astype(np.float32))
@@ -361,6 +359,32 @@ WRITER = """
 """
 
 
+def test_a_reader_keeps_up_with_a_busy_writer(tmp_path):
+    # The writer does nothing but write, so that a reader often finds it in the middle.
+    path = tmp_path / "busy.h5md"
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WRITER), str(path), os.path.dirname(__file__)],
+        stdout=subprocess.PIPE,
+        env=_environment(),
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"go\n"
+    seen, end = [], time.monotonic() + 4
+    while time.monotonic() < end:
+        with open_trajectory(path) as trajectory:
+            n = trajectory.n_frames
+            if n:
+                assert_frames_equal(trajectory, max(0, n - 9), min(n, 9))
+                np.testing.assert_array_equal(trajectory.position([0])[0], make_frames(0, 1).position[0].astype("f4"))
+            np.testing.assert_array_equal(trajectory.series("potential_energy"), np.arange(7.0 * n / 3))
+            seen.append(n)
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 5
+
+
 def test_every_file_of_a_killed_writer_opens_at_a_whole_write(tmp_path):
     moments = random.Random(20230906)
     n_frames = []
@@ -482,6 +506,14 @@ def test_a_closed_file_has_no_reserve_left(written):
         assert os.path.getsize(written) <= file.id.get_filesize()
 
 
+def test_a_closed_trajectory_says_so(written):
+    trajectory = open_trajectory(written)
+    trajectory.close()
+    trajectory.close()
+    with pytest.raises(TrajectoryError, match="was closed; open it again"):
+        trajectory.position()
+
+
 def test_missing_foreign_and_damaged_files_say_so(written, tmp_path):
     with pytest.raises(TrajectoryError, match="does not exist"):
         open_trajectory(tmp_path / "none.h5md")
@@ -528,7 +560,7 @@ def test_flipped_bytes_in_a_frame_are_noticed(written, tmp_path):
     with open_trajectory(damaged) as trajectory:
         assert_frames_equal(trajectory, 0, 5)
         with pytest.raises(
-            TrajectoryError, match=r"damaged\.h5md: particles/trajectory/position/value cannot be read"
+            TrajectoryError, match=r"damaged\.h5md is damaged: particles/trajectory/position/value cannot be read"
         ):
             trajectory.position([5])
 
