@@ -36,9 +36,7 @@ def is_sulfur(species: ArrayLike) -> NDArray[np.bool_]:
     return (code == S6) | (code == LI2S)
 
 
-def checked_frames(
-    position: ArrayLike, species: ArrayLike, lengths: ArrayLike
-) -> tuple[Floats, Integers, Floats]:
+def checked_frames(position: ArrayLike, species: ArrayLike, lengths: ArrayLike) -> tuple[Floats, Integers, Floats]:
     """Arrays of a trajectory as float64 and int64, after a check of shape and content.
 
     position: (T, N, 3) nm; species: (T, N); lengths: (3,) nm. Raises AnalysisError for no frames,
@@ -47,9 +45,7 @@ def checked_frames(
     where, code = np.asarray(position, dtype=np.float64), np.asarray(species, dtype=np.int64)
     box = np.asarray(lengths, dtype=np.float64)
     if where.ndim != 3 or where.shape[2] != 3 or where.shape[0] == 0:
-        raise AnalysisError(
-            f"position has shape {where.shape}; give (frames, beads, 3) with at least one frame"
-        )
+        raise AnalysisError(f"position has shape {where.shape}; give (frames, beads, 3) with at least one frame")
     if code.shape != where.shape[:2]:
         raise AnalysisError(f"species has shape {code.shape}; position asks for {where.shape[:2]}")
     if box.shape != (3,) or not np.all(np.isfinite(box)) or np.any(box <= 0):
@@ -166,9 +162,7 @@ def cluster_labels(
     3.5 angstrom between S atoms of Zhou et al., Nature 621, 75 (2023), doi 10.1038/s41586-023-06326-8,
     has no counterpart between beads. Raises AnalysisError as `contact_edges`.
     """
-    position, species, box = checked_frames(
-        np.asarray(position_frame)[None], np.asarray(species_frame)[None], lengths
-    )
+    position, species, box = checked_frames(np.asarray(position_frame)[None], np.asarray(species_frame)[None], lengths)
     edges = contact_edges(
         position[0],
         species[0],
@@ -193,9 +187,7 @@ def cluster_labels_series(
     where, code, box = checked_frames(position, species, lengths)
     return np.stack(
         [
-            cluster_labels(
-                p, s, box, li_bridge_nm=li_bridge_nm, s6_contact_nm=s6_contact_nm, criterion=criterion
-            )
+            cluster_labels(p, s, box, li_bridge_nm=li_bridge_nm, s6_contact_nm=s6_contact_nm, criterion=criterion)
             for p, s in zip(where, code, strict=True)
         ]
     )
@@ -292,9 +284,7 @@ def projected_area(
     n_holes = int(hole.max())
     area = float(np.count_nonzero(covered))
     if n_holes:
-        across = np.concatenate(
-            [np.stack([hole[0], hole[-1]], axis=1), np.stack([hole[:, 0], hole[:, -1]], axis=1)]
-        )
+        across = np.concatenate([np.stack([hole[0], hole[-1]], axis=1), np.stack([hole[:, 0], hole[:, -1]], axis=1)])
         across = across[(across > 0).all(axis=1)] - 1
         graph = coo_matrix((np.ones(across.shape[0]), (across[:, 0], across[:, 1])), shape=(n_holes, n_holes))
         piece = connected_components(graph, directed=False)[1]
@@ -344,9 +334,7 @@ class DropletTrack:
 class _Row:
     """What one frame says about one droplet."""
 
-    def __init__(
-        self, position: Floats, species: Integers, members: Integers, edges: Integers, lengths: Floats
-    ):
+    def __init__(self, position: Floats, species: Integers, members: Integers, edges: Integers, lengths: Floats):
         local = np.full(species.shape[0], -1, dtype=np.int64)
         local[members] = np.arange(members.size)
         inside = edges[local[edges[:, 0]] >= 0]
@@ -488,11 +476,7 @@ def track_droplets(
         # Before this frame's rows are added: a split is seen against the last members.
         parents = {
             d: next(
-                (
-                    t.identity
-                    for t in followed
-                    if 2 * _shared(t.rows[-1].members, row.members) > row.members.size
-                ),
+                (t.identity for t in followed if 2 * _shared(t.rows[-1].members, row.members) > row.members.size),
                 None,
             )
             for d, row in enumerate(rows)

@@ -72,9 +72,7 @@ def _counts(position: Floats, weight: Floats, lengths: Floats, edges: Floats) ->
     outside = (z < -_WALL_ROUNDING_NM) | (z > lengths[2] + _WALL_ROUNDING_NM)
     if np.any(outside & (weight != 0)):
         frame = int(np.argmax((outside & (weight != 0)).any(axis=1)))
-        raise AnalysisError(
-            f"frame {frame} has beads outside 0 <= z <= {lengths[2]} nm; give the height of the run"
-        )
+        raise AnalysisError(f"frame {frame} has beads outside 0 <= z <= {lengths[2]} nm; give the height of the run")
     index = np.clip(np.searchsorted(edges, z, side="right") - 1, 0, edges.size - 2)
     k = edges.size - 1
     flat = index + k * np.arange(position.shape[0])[:, None]
@@ -97,9 +95,7 @@ def _profile(
     return Profile(z=(edges[1:] + edges[:-1]) / 2, value=mean, standard_error=error, unit=unit)
 
 
-def surface_count(
-    position: ArrayLike, species: ArrayLike, lengths: ArrayLike, z_max_nm: float = 1.5
-) -> SurfaceCount:
+def surface_count(position: ArrayLike, species: ArrayLike, lengths: ArrayLike, z_max_nm: float = 1.5) -> SurfaceCount:
     """Sulfur beads with 0 < z < z_max_nm in every frame, beside what an even spread would give.
 
     n(t) = #{i : 0 < z_i < z_max}; even spread: N z_max / H, binomial sd sqrt(N p (1 - p)), p = z_max/H.
@@ -177,7 +173,5 @@ def net_charge_density_profile(
     where, code, box = checked_frames(position, species, lengths)
     table = np.asarray(charges, dtype=np.float64)
     if table.ndim != 1 or code.min() < 0 or code.max() >= table.size:
-        raise AnalysisError(
-            f"charges has shape {table.shape}; species runs from {code.min()} to {code.max()}"
-        )
+        raise AnalysisError(f"charges has shape {table.shape}; species runs from {code.min()} to {code.max()}")
     return _profile(where, table[code], box, slice_nm, n_blocks, ANGSTROM3_PER_NM3, "e/angstrom^3")

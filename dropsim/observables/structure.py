@@ -109,9 +109,7 @@ def radial_distribution(
             raise AnalysisError(f"frame {frame} has no pair of species {first} and {second}")
         z = np.concatenate([one[:, 2], other[:, 2]])
         if z.min() < slab[0] or z.max() > slab[1]:
-            raise AnalysisError(
-                f"frame {frame} has beads at z from {z.min()} to {z.max()} nm, outside slab {slab}"
-            )
+            raise AnalysisError(f"frame {frame} has beads at z from {z.min()} to {z.max()} nm, outside slab {slab}")
         within = periodic_tree(one, box).count_neighbors(periodic_tree(other, box), edges).astype(np.float64)
         # A bead is its own neighbour at distance zero in every cumulative count.
         found.append(np.diff(within))

@@ -81,9 +81,7 @@ def _core(points: Floats, depth_nm: float) -> tuple[int, float] | None:
         return None
     # The corners of the hull made it what it is: they do not count, whatever rounding says.
     inside = np.all(points @ planes[:, :3].T + planes[:, 3] < -1e-9, axis=1)
-    axes = [
-        np.arange(low, high, 0.35) for low, high in zip(corners.min(axis=0), corners.max(axis=0), strict=True)
-    ]
+    axes = [np.arange(low, high, 0.35) for low, high in zip(corners.min(axis=0), corners.max(axis=0), strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     grid = grid[np.all(grid @ planes[:, :3].T + planes[:, 3] <= 0, axis=1)]
     if grid.shape[0] and np.mean(KDTree(points).query(grid)[0] > _VOID_NM) > _VOID_SHARE:
@@ -91,9 +89,7 @@ def _core(points: Floats, depth_nm: float) -> tuple[int, float] | None:
     return int(np.count_nonzero(inside)), volume
 
 
-def dense_density(
-    tracks: Sequence[DropletTrack], *, depth_nm: float = 0.6, minimum_size: int = 40
-) -> Estimate:
+def dense_density(tracks: Sequence[DropletTrack], *, depth_nm: float = 0.6, minimum_size: int = 40) -> Estimate:
     """Sulfur beads per nm^3 inside droplets, free of the interface.
 
     rho_d = sum n / sum V over frames and droplets, n the members inside the core and V its volume; the
@@ -111,9 +107,7 @@ def dense_density(
     volume: dict[int, float] = {}
     bent = 0
     for track in tracks:
-        for frame, points, percolating in zip(
-            track.frame, track.relative_position, track.percolating, strict=True
-        ):
+        for frame, points, percolating in zip(track.frame, track.relative_position, track.percolating, strict=True):
             core = None if percolating or points.shape[0] < minimum_size else _core(points, depth_nm)
             if core is None:
                 continue
@@ -177,13 +171,9 @@ def vapour_concentration_mM(
         count.append(float(np.isinf(near).sum()))
     n, v = np.array(count), np.array(volume)
     if n.size == 0:
-        raise AnalysisError(
-            f"no frame has a droplet of {minimum_size} beads; without coexistence there is no vapour"
-        )
+        raise AnalysisError(f"no frame has a droplet of {minimum_size} beads; without coexistence there is no vapour")
     if v.sum() <= 0:
-        raise AnalysisError(
-            f"no volume is farther than {exclusion_nm} nm from the droplets; use a larger box"
-        )
+        raise AnalysisError(f"no volume is farther than {exclusion_nm} nm from the droplets; use a larger box")
     where_taken = f"{exclusion_nm} nm off droplets of >= {minimum_size}, z {low:g} to {high:g} nm"
     method = f"beads / volume {where_taken}, {n.size} frames"
     if n.sum() == 0:
@@ -263,11 +253,7 @@ def dense_diffusivity(
             weights.append(msd[0][1])
             farthest.append(msd[-1][0])
             size.append(
-                float(
-                    np.mean(
-                        track.radius_of_gyration[run.start + k * length : run.start + (k + 1) * length] ** 2
-                    )
-                )
+                float(np.mean(track.radius_of_gyration[run.start + k * length : run.start + (k + 1) * length] ** 2))
             )
     if len(slopes) < 2:
         raise AnalysisError(
@@ -330,13 +316,9 @@ def contacts_power_law(radius: ArrayLike, contacts: ArrayLike, group: ArrayLike 
     Validity: m and a are strongly anticorrelated; below about ten groups the errors are too small.
     """
     r, y = np.asarray(radius, dtype=np.float64), np.asarray(contacts, dtype=np.float64)
-    label = (
-        np.arange(r.size) if group is None else np.unique(np.asarray(group), return_inverse=True)[1].ravel()
-    )
+    label = np.arange(r.size) if group is None else np.unique(np.asarray(group), return_inverse=True)[1].ravel()
     if r.ndim != 1 or y.shape != r.shape or label.shape != r.shape:
-        raise AnalysisError(
-            f"radius {r.shape}, contacts {y.shape} and group {label.shape} must be of one length"
-        )
+        raise AnalysisError(f"radius {r.shape}, contacts {y.shape} and group {label.shape} must be of one length")
     if not (np.all(np.isfinite(r)) and np.all(r > 0) and np.all(np.isfinite(y)) and np.all(y >= 0)):
         raise AnalysisError("radii must be positive and contact numbers non-negative and finite")
     n_groups = int(label.max()) + 1 if label.size else 0
@@ -355,9 +337,7 @@ def contacts_power_law(radius: ArrayLike, contacts: ArrayLike, group: ArrayLike 
         if np.max(np.abs(step)) < 1e-12:
             break
     else:
-        raise AnalysisError(
-            "the fit of N_c = a R^m did not converge; only droplets of one size touch a centre"
-        )
+        raise AnalysisError("the fit of N_c = a R^m did not converge; only droplets of one size touch a centre")
     mu = np.exp(x @ beta)
     score, bread = np.zeros((n_groups, 2)), np.zeros((n_groups, 2, 2))
     np.add.at(score, label, (y - mu)[:, None] * x)
@@ -376,9 +356,7 @@ def contacts_power_law(radius: ArrayLike, contacts: ArrayLike, group: ArrayLike 
     spread = (math.exp(log_a - quantile * se_log_a), math.exp(log_a + quantile * se_log_a))
     return ContactLaw(
         prefactor=Estimate(a, a * se_log_a, "nm^-m", float(n_groups), method, interval=spread),
-        power=Estimate(
-            m, se_m, "1", float(n_groups), method, interval=(m - quantile * se_m, m + quantile * se_m)
-        ),
+        power=Estimate(m, se_m, "1", float(n_groups), method, interval=(m - quantile * se_m, m + quantile * se_m)),
     )
 
 
@@ -421,13 +399,9 @@ def capture_probability(
     """
     d, clock = np.asarray(distance, dtype=np.float64), np.asarray(time, dtype=np.float64)
     if d.ndim != 2 or clock.shape != (d.shape[0],) or np.any(np.diff(clock) <= 0):
-        raise AnalysisError(
-            f"give distances (frames, beads) and increasing times, got {d.shape} and {clock.shape}"
-        )
+        raise AnalysisError(f"give distances (frames, beads) and increasing times, got {d.shape} and {clock.shape}")
     if not 0 < contact_nm < escape_nm or not residence_time > 0:
-        raise AnalysisError(
-            f"give 0 < contact_nm < escape_nm, got {contact_nm} and {escape_nm}; residence_time > 0"
-        )
+        raise AnalysisError(f"give 0 < contact_nm < escape_nm, got {contact_nm} and {escape_nm}; residence_time > 0")
     free = np.zeros(d.shape[1], dtype=bool)
     start = np.full(d.shape[1], np.nan)
     captured = encounters = 0
@@ -445,9 +419,7 @@ def capture_probability(
         start[fresh] = now
         free = (free | out) & ~fresh & ~kept
     if encounters == 0:
-        raise AnalysisError(
-            f"no free bead came within {contact_nm} nm of a droplet in time to be decided; run longer"
-        )
+        raise AnalysisError(f"no free bead came within {contact_nm} nm of a droplet in time to be decided; run longer")
     n, p = encounters, captured / encounters
 
     def wilson(z: float) -> tuple[float, float]:
@@ -456,7 +428,5 @@ def capture_probability(
         return max(0.0, centre - half), min(1.0, centre + half)
 
     low, high = wilson(1.0)
-    method = (
-        f"{captured} of {n} encounters within {contact_nm} nm last {residence_time:g} within {escape_nm} nm"
-    )
+    method = f"{captured} of {n} encounters within {contact_nm} nm last {residence_time:g} within {escape_nm} nm"
     return Estimate(p, (high - low) / 2, "1", float(n), method, interval=wilson(1.959964))

@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -57,11 +58,26 @@ def test_labels_are_the_components_of_the_contact_graph(criterion, bridge, conta
         np.testing.assert_array_equal(dr.largest_clusters(labels, 3), sizes[:3])
 
 
+def test_the_analysis_and_the_reaction_rule_see_the_same_droplets():
+    from dropsim_kernels import box as kernel_box
+    from dropsim_kernels import clusters
+
+    rng = np.random.default_rng(11)
+    position, species = rng.uniform(size=(150, 3)) * BOX, rng.choice([0, 0, 1, 3], size=150)
+    sulfur = dr.is_sulfur(species)
+    box = kernel_box.Box(jnp.asarray(BOX), (True, True, False))
+    graph = clusters.contact_graph(
+        jnp.asarray(position[sulfur]), jnp.asarray(position[species == dr.LI]), box, jnp.array(0.63), jnp.array(1.05)
+    )
+    kernel = np.asarray(clusters.connected_components(graph))
+    here = dr.cluster_labels(position, species, BOX)[sulfur]
+    assert len(set(here)) < sulfur.sum()
+    assert len(set(zip(kernel, here, strict=True))) == len(set(kernel)) == len(set(here))
+
+
 def test_a_lithium_bridge_reaches_across_the_boundary_and_z_is_not_periodic():
     species = np.array([1, 0, 3, 1, 1])
-    position = np.array(
-        [[7.6, 3.0, 1.0], [0.1, 3.0, 1.0], [0.6, 3.0, 1.0], [4.0, 3.0, 0.01], [4.0, 3.0, 5.99]]
-    )
+    position = np.array([[7.6, 3.0, 1.0], [0.1, 3.0, 1.0], [0.6, 3.0, 1.0], [4.0, 3.0, 0.01], [4.0, 3.0, 5.99]])
     labels = dr.cluster_labels(position, species, BOX, criterion="li-bridge")
     assert labels[0] == labels[2] == 0
     assert labels[1] == -1
@@ -115,6 +131,12 @@ def test_small_holes_are_filled_and_large_ones_are_not():
     filled = dr.projected_area(small, BOX, 0.45)
     disc = dr.projected_area(np.concatenate([small, [[0.1, 0.2]]]), BOX, 0.45)
     assert filled == pytest.approx(disc, rel=1e-12)
+    # A hole larger than a disc stays open, also where the corner of the box cuts it into small pieces.
+    corner = ring(1.05, 24) - np.array([0.1, 0.2])
+    shift = BOX[:2] / np.ceil(BOX[:2] / 0.05) * np.array([80, 70])
+    inside = dr.projected_area(corner + shift, BOX, 0.45)
+    assert dr.projected_area(corner % BOX[:2], BOX, 0.45) == pytest.approx(inside, rel=1e-12)
+    assert inside < dr.projected_area(np.concatenate([corner, corner * 0]) + shift, BOX, 0.45) - 0.4
     # The hole of the large ring, radius about 1.55, stays open.
     assert dr.projected_area(large, BOX, 0.45) == pytest.approx(math.pi * (2.45**2 - 1.55**2), rel=0.03)
 
@@ -156,9 +178,7 @@ def test_a_droplet_that_crosses_the_boundary_keeps_identity_and_moves_continuous
     assert track.onset_window is None
     moved = track.centroid - track.centroid[0]
     np.testing.assert_allclose(moved, path - path[0], atol=1e-9)
-    np.testing.assert_allclose(
-        track.radius_of_gyration, np.sqrt(np.sum((shape - shape.mean(0)) ** 2) / 60), rtol=1e-9
-    )
+    np.testing.assert_allclose(track.radius_of_gyration, np.sqrt(np.sum((shape - shape.mean(0)) ** 2) / 60), rtol=1e-9)
     np.testing.assert_array_equal(track.size, 60)
     np.testing.assert_array_equal(track.n_converted, [0] * 20 + [7] * 20)
     np.testing.assert_allclose(track.z_min, (shape[:, 2].min() + path[:, 2]), atol=1e-12)
@@ -186,9 +206,7 @@ def frame_of(a_at, b_at):
 
 def scattered():
     """No droplet: all beads on a grid wider than the contact distance."""
-    grid = np.stack(
-        np.meshgrid(np.arange(6) * 1.3 + 0.1, np.arange(5) * 1.3 + 0.1, np.arange(2) * 1.5 + 0.3), axis=-1
-    )
+    grid = np.stack(np.meshgrid(np.arange(6) * 1.3 + 0.1, np.arange(5) * 1.3 + 0.1, np.arange(2) * 1.5 + 0.3), axis=-1)
     return grid.reshape(-1, 3)[:60]
 
 

@@ -62,8 +62,7 @@ def test_net_charge_profile_has_every_ion_and_its_sign():
     total = np.sum(got.value * thickness) * 5.0 * 4.0 * 1000
     assert total == pytest.approx(45 - 2 * 35 - 10, rel=1e-12)
     parts = sum(
-        q * pf.density_profile(position, species, BOX, (code,), slice_nm=0.4).value
-        for code, q in enumerate(charges)
+        q * pf.density_profile(position, species, BOX, (code,), slice_nm=0.4).value for code, q in enumerate(charges)
     )
     np.testing.assert_allclose(got.value, parts / 1000, rtol=1e-9, atol=1e-15)
 
@@ -86,15 +85,15 @@ def test_density_of_an_even_spread_is_flat_also_in_the_thin_last_slice():
 def test_block_error_of_a_correlated_series_exceeds_the_naive_one():
     rng = np.random.default_rng(4)
     phi, t = 0.9, 4000
-    x = np.zeros((t, 60))
+    x = np.zeros((t, 600))
     for k in range(1, t):
-        x[k] = phi * x[k - 1] + rng.normal(size=60)
+        x[k] = phi * x[k - 1] + rng.normal(size=600)
     mean, error = pf.blocked_mean(x, 10)
     true_se = 1 / (1 - phi) / math.sqrt(t)
-    # 60 series, 9 degrees of freedom each; blocks of 400 lose 2 phi/(1-phi^2)/400 = 2.4 % of the variance.
+    # 600 series, 9 degrees of freedom each; blocks of 400 lose 2 phi/(1-phi^2)/400 = 2.4 % of the variance.
     expected = 1 - 2 * phi / (1 - phi**2) / 400
-    assert abs(np.mean(error**2) / true_se**2 - expected) < 4 * math.sqrt(2 / 9 / 60)
-    assert abs(np.mean((mean / true_se) ** 2) - 1) < 4 * math.sqrt(2 / 60)
+    assert abs(np.mean(error**2) / true_se**2 - expected) < 4 * math.sqrt(2 / 9 / 600)
+    assert abs(np.mean((mean / true_se) ** 2) - 1) < 4 * math.sqrt(2 / 600)
     assert np.all(np.isnan(pf.blocked_mean(x[:4], 5)[1]))
 
 

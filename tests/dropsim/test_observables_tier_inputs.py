@@ -103,9 +103,7 @@ def test_vapour_concentration_around_a_droplet():
     volume = np.prod(BOX) - 4 / 3 * math.pi * 3.8**3
     expected = concentration_mM(math.sqrt(density / volume / 120))
     assert 0.6 < got.standard_error / expected < 1.6
-    slab = ti.vapour_concentration_mM(
-        position, species, BOX, labels, minimum_size=30, z_range=(1.0, 3.0), grid_nm=0.5
-    )
+    slab = ti.vapour_concentration_mM(position, species, BOX, labels, minimum_size=30, z_range=(1.0, 3.0), grid_nm=0.5)
     assert abs(slab.value - 20.0) < 4 * slab.standard_error
 
 
@@ -297,12 +295,12 @@ def capture(columns, **options):
 
 
 def test_encounters_are_counted_by_the_rule():
-    stays = [3.0, 0.5, 0.5, 1.5, 0.5, 0.5, 0.5, 0.5]
-    rattles = [3.0, 0.5, 1.5, 0.5, 1.5, 3.0, 3.0, 3.0]  # out 4 after contact: captured at 3
-    leaves = [3.0, 0.5, 3.0, 0.5, 3.0, 1.5, 1.5, 1.5]  # two escapes
-    was_in = [0.5, 1.5, 0.5, 1.5, 0.5, 1.5, 0.5, 1.5]  # never free
-    late = [3.0, 3.0, 3.0, 3.0, 3.0, 0.5, 3.0, 0.5]  # not decidable, nor is its escape
-    ion = [math.nan] * 8
+    stays = [3.0] + [0.5] * 11  # one encounter, however long
+    rattles = [3.0, 0.5, 1.5, 0.5, 1.5] + [3.0] * 7  # out 4 after contact: captured at 3
+    leaves = [3.0, 0.5, 3.0, 0.5, 3.0] + [1.5] * 7  # two escapes
+    was_in = [0.5, 1.5] * 6  # never free
+    late = [3.0] * 9 + [0.5, 3.0, 0.5]  # not decidable, nor is its escape
+    ion = [math.nan] * 12
     got = capture([stays, rattles, leaves, was_in, late, ion])
     assert got.n_effective == 4
     assert got.value == pytest.approx(0.5)
@@ -322,9 +320,7 @@ def test_capture_probability_of_a_random_detachment_covers():
         for t in range(1, frames):
             leave, come = rng.uniform(size=beads) < e, rng.uniform(size=beads) < 0.02
             bound[t] = np.where(bound[t - 1], ~leave, come)
-        distance = np.where(
-            bound, rng.uniform(0.4, 0.9, size=bound.shape), rng.uniform(2.1, 5.0, size=bound.shape)
-        )
+        distance = np.where(bound, rng.uniform(0.4, 0.9, size=bound.shape), rng.uniform(2.1, 5.0, size=bound.shape))
         got = ti.capture_probability(
             distance, np.arange(frames) * 0.1, contact_nm=1.0, escape_nm=2.0, residence_time=0.3
         )
