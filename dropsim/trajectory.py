@@ -337,7 +337,7 @@ class TrajectoryWriter:
         self.close()
 
     def _frame_blocks(self, frames: Frames) -> list[_Block]:
-        n, n_all = self._n_mobile, self._n_mobile + self._n_sites
+        n = self._n_mobile
         t = len(frames.step)
         shapes = {
             "step": (t,),
@@ -367,15 +367,15 @@ class TrajectoryWriter:
             raise ValueError("frames: a position lies outside [0, L) along a periodic axis; wrap it first")
 
         def with_sites(mobile: np.ndarray, sites: np.ndarray, dtype: type) -> np.ndarray:
-            rows = np.empty((t, n_all, *sites.shape[1:]), dtype=dtype)
-            rows[:, :n], rows[:, n:] = mobile, sites
-            return rows
+            return _convert(
+                "frames", np.concatenate([mobile, np.broadcast_to(sites, (t, *sites.shape))], axis=1), dtype
+            )
 
         rows = (
             step,
             np.asarray(frames.time_ps),
             with_sites(position, self._site_position, np.float32),
-            with_sites(frames.image, np.zeros_like(self._site_position), np.int32),
+            with_sites(frames.image, np.zeros(self._site_position.shape, dtype=np.int32), np.int32),
             with_sites(species, self._site_species, np.int8),
             with_sites(frames.electrons, np.zeros_like(self._site_species), np.int16),
             np.tile(self._lengths, (t, 1)),
@@ -404,7 +404,7 @@ class TrajectoryWriter:
         dataset = self._file[f"dropsim/{kind}/{name}"]
         if np.shape(rows)[1:] != dataset.shape[1:]:
             raise ValueError(f"{kind}: a row of {name} has shape {np.shape(rows)[1:]}, expected {dataset.shape[1:]}")
-        return _Block(f"dropsim/{kind}/{name}", table, np.asarray(rows).astype(dataset.dtype, casting="same_kind"))
+        return _Block(f"dropsim/{kind}/{name}", table, _convert(name, np.asarray(rows), dataset.dtype))
 
     def _reserve(self, blocks: list[_Block]) -> None:
         """Have the file system promise the space, so that a full disk shows before the first byte."""
@@ -614,7 +614,7 @@ class _Source:
     def read(self, name: str, selection: Any) -> np.ndarray:
         if self._closed:
             raise TrajectoryError(f"{self._path}: the trajectory was closed; open it again")
-        return self._patiently(lambda: self._file[name][selection], name)
+        return self._patiently(lambda: _whole(self._file[name][selection]), name)
 
     def close(self) -> None:
         self._closed = True
@@ -664,9 +664,9 @@ def _view(path: Path, file: _Handle, source: _Source) -> Trajectory:
         path=path,
         n_frames=n_frames,
         n_mobile=species.shape[1] - len(site_species),
-        step=file[f"{_GROUP}/position/step"][:n_frames],
-        time_ps=file[f"{_GROUP}/position/time"][:n_frames],
-        stage=file["observables/stage/value"][:n_frames].astype(np.int64),
+        step=_whole(file[f"{_GROUP}/position/step"][:n_frames]),
+        time_ps=_whole(file[f"{_GROUP}/position/time"][:n_frames]),
+        stage=_whole(file["observables/stage/value"][:n_frames]).astype(np.int64),
         stages=tuple(
             Stage(str(name), str(integrator), float(timestep), float(every), bool(accelerated))
             for name, integrator, timestep, every, accelerated in zip(
@@ -778,10 +778,53 @@ def _growing(
         chunks = (1, *row)
     else:
         filters, chunks = {}, (_ROWS_1D, *row)
-    dataset = file.create_dataset(name, (0, *row), dtype, chunks=chunks, maxshape=(None, *row), **filters)
+    dataset = file.create_dataset(
+        name, (0, *row), dtype, chunks=chunks, maxshape=(None, *row), fillvalue=_blank(np.dtype(dtype)), **filters
+    )
     if unit is not None:
         dataset.attrs["unit"] = unit
     return dataset
+
+
+def _blank(dtype: np.dtype) -> Any:
+    """What stands where nothing was written: a value of this dtype that is never written.
+
+    A reader whose copy of the index is older than the data gets it instead of an error. For floats it is one
+    of the many bit patterns that are not a number, and not the one that arithmetic makes.
+    """
+    if dtype.kind == "f" and dtype.itemsize in (4, 8):
+        pattern = {4: 0x7FC0D509, 8: 0x7FF80000D5090000}[dtype.itemsize]
+        return np.array(pattern, dtype=f"u{dtype.itemsize}").view(f"f{dtype.itemsize}")[()]
+    if dtype.kind in "iu":
+        return dtype.type(np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max)
+    raise ValueError(f"dtype {dtype} cannot be kept in a trajectory: integers, float32 and float64 only")
+
+
+def _is_blank(values: np.ndarray) -> np.ndarray:
+    blank = _blank(values.dtype)
+    if values.dtype.kind == "f":
+        bits = f"u{values.dtype.itemsize}"
+        return np.ascontiguousarray(values).view(bits) == np.asarray(blank).view(bits)
+    return values == blank
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    if np.any(_is_blank(values)):
+        raise OSError("rows that were committed are not in the index")
+    return values
+
+
+def _convert(name: str, values: np.ndarray, dtype: Any) -> np.ndarray:
+    """To the dtype of the file, where the values fit in it."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "iu" and values.size:
+        low, high = int(np.iinfo(dtype).min) + (dtype.kind == "i"), int(np.iinfo(dtype).max) - (dtype.kind == "u")
+        if not (low <= values.min() and values.max() <= high):
+            raise ValueError(f"{name}: values {values.min()} to {values.max()} are beyond {low} to {high} of {dtype}")
+    converted = values.astype(dtype, casting="same_kind")
+    if np.any(_is_blank(converted)):
+        raise ValueError(f"{name}: holds the bit pattern that marks rows which were never written")
+    return converted
 
 
 def _datasets_of_tables(file: _Handle) -> dict[str, list[str]]:

@@ -271,6 +271,8 @@ def test_resumed_file_holds_the_same_arrays_as_an_uninterrupted_one(written, tmp
         ({"stage": np.array([0, 2])}, r"outside 0\.\.1"),
         ({"species": np.full((2, N_MOBILE), 6)}, r"outside 0\.\.5"),
         ({"electrons": np.zeros((2, 1), int)}, "electrons has shape"),
+        ({"electrons": np.full((2, N_MOBILE), 2**15)}, "beyond -32767 to 32767"),
+        ({"image": np.full((2, N_MOBILE, 3), 2**31)}, "beyond"),
     ],
 )
 def test_frames_that_make_no_sense_are_refused_and_nothing_is_written(tmp_path, change, message):
@@ -570,6 +572,36 @@ def test_a_counter_beyond_the_data_is_damage(written):
         file["dropsim/committed"][0] = 10
     with pytest.raises(TrajectoryError, match="holds 9 of 10 committed rows"):
         open_trajectory(written)
+
+
+def test_rows_that_the_index_has_lost_are_not_read_as_zeros(written):
+    # What a reader with an old index meets: a committed frame without a chunk.
+    with h5py.File(written, "r+") as file:
+        for name in ("position", "image", "species", "electrons"):
+            dataset = file[f"particles/trajectory/{name}/value"]
+            dataset.resize(8, axis=0)
+            dataset.resize(9, axis=0)
+        energy = file["dropsim/series/potential_energy"]
+        energy.resize(0, axis=0)
+        energy.resize(75, axis=0)
+    with open_trajectory(written) as trajectory:
+        assert_frames_equal(trajectory, 0, 8)
+        for read in (trajectory.position, trajectory.image, trajectory.species, trajectory.electrons):
+            with pytest.raises(TrajectoryError, match="not in the index"):
+                read([8])
+        with pytest.raises(TrajectoryError, match="not in the index"):
+            trajectory.series("potential_energy")
+
+
+def test_not_a_number_is_a_value_of_a_series(tmp_path):
+    path = tmp_path / "trajectory.h5md"
+    values = np.array([1.0, np.nan, -np.nan, np.inf])
+    with TrajectoryWriter.create(path, make_header()) as writer:
+        writer.write(series={"potential_energy": values})
+        with pytest.raises(ValueError, match="beyond -32767"):
+            writer.write(events={"time_ps": np.ones(1), "kind": np.array([40000])})
+    with open_trajectory(path) as trajectory:
+        assert trajectory.series("potential_energy").tobytes() == values.tobytes()
 
 
 def test_header_checks_itself():
