@@ -57,9 +57,7 @@ def export(
             raise
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise TrajectoryError(
-                f"{output} could not be written: {reason}; check folder and disk"
-            ) from error
+            raise TrajectoryError(f"{output} could not be written: {reason}; check folder and disk") from error
         finally:
             temporary.unlink(missing_ok=True)
     return len(numbers)

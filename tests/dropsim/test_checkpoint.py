@@ -62,9 +62,7 @@ def test_the_previous_one_is_kept_and_taken_when_the_last_is_damaged(tmp_path):
         "cut": whole[: len(whole) // 2],
         "empty": b"",
         "text": b"nothing of the kind",
-        "flipped": whole[: len(whole) // 3]
-        + bytes([whole[len(whole) // 3] ^ 1])
-        + whole[len(whole) // 3 + 1 :],
+        "flipped": whole[: len(whole) // 3] + bytes([whole[len(whole) // 3] ^ 1]) + whole[len(whole) // 3 + 1 :],
     }
     for name, data in damages.items():
         path.write_bytes(data)
@@ -168,9 +166,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        TrajectoryError, match=r"No space left on device.*checkpoints before it are unchanged"
-    ):
+    with pytest.raises(TrajectoryError, match=r"No space left on device.*checkpoints before it are unchanged"):
         save_checkpoint(path, make_arrays(2), IDENTITY)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["state.npz", "state_prev.npz"]
     assert_same(load_checkpoint(path).arrays, make_arrays(1))

@@ -83,9 +83,7 @@ def test_gsd_holds_the_trajectory(path, tmp_path, unwrap):
             np.testing.assert_allclose(
                 frame.particles.position + LENGTHS / 2, position[number], rtol=0, atol=32 * 2.0**-24
             )
-            expected_image = (
-                0 * position[number] if unwrap else trajectory.image([number], include_sites=True)[0]
-            )
+            expected_image = 0 * position[number] if unwrap else trajectory.image([number], include_sites=True)[0]
             np.testing.assert_array_equal(frame.particles.image, expected_image)
             np.testing.assert_array_equal(frame.particles.charge, CHARGE.astype(np.float32)[species[number]])
             np.testing.assert_array_equal(frame.particles.mass, MASS.astype(np.float32)[species[number]])
@@ -114,10 +112,7 @@ def test_extxyz_holds_the_trajectory(path, tmp_path, unwrap):
                 np.array(lattice[1].split(), dtype=float).reshape(3, 3), np.diag(LENGTHS * 10)
             )
             assert 'pbc="T T F"' in block[1]
-            assert (
-                "Properties=species:S:1:pos:R:3:bead:S:1:bead_id:I:1:initial_charges:R:1:electrons:I:1"
-                in block[1]
-            )
+            assert "Properties=species:S:1:pos:R:3:bead:S:1:bead_id:I:1:initial_charges:R:1:electrons:I:1" in block[1]
             assert f"time={trajectory.time_ps[number]:.1f} step={trajectory.step[number]}" in block[1]
             rows = [line.split() for line in block[2:]]
             np.testing.assert_allclose(
