@@ -55,6 +55,10 @@ FEMTOAMPERE_PER_ELECTRON_PER_S = units.ELEMENTARY_CHARGE_C * 1e15
 _SLOTS = float(ELECTRONS_PER_UNIT)
 # A volume below this (a 1e-6th of a unit) is no droplet: its radius, contacts and surface are 0.
 _NO_VOLUME_NM3 = 1e-7
+# The mean field cuts hazards here, 10 microseconds of waiting, so that a sharp threshold can be integrated.
+_MAX_HAZARD_PER_S = 1e5
+# Save times are padded to whole blocks, so that few shapes are ever compiled.
+_SAVE_BLOCK = 128
 # Liquid left beside this much more solid counts as converted (it stays as liquid in the ledgers).
 _NO_LIQUID = 1e-9
 
@@ -188,9 +192,7 @@ def cap_radius(law: Law, liquid: Array, solid: Array) -> Array:
 def contact_number(law: Law, radius: Array) -> Array:
     """N_c = a R^m, a mean-field (fractional) number; 0 where there is no droplet."""
     exists = radius > 0.0
-    return jnp.where(
-        exists, law.contact_coefficient * jnp.where(exists, radius, 1.0) ** law.contact_power, 0.0
-    )
+    return jnp.where(exists, law.contact_coefficient * jnp.where(exists, radius, 1.0) ** law.contact_power, 0.0)
 
 
 def reduced_fraction(liquid: Array, electrons: Array) -> Array:
@@ -230,9 +232,7 @@ def capture_probability(law: Law, interface: Array, slaved_rate: Array, slaved_g
     discriminant = b**2 + 4.0 * slaved_gain * (alpha + law.capture_floor)
     root = jnp.sqrt(jnp.maximum(discriminant, 1e-300))
     closed = jnp.where(b > 0.0, 2.0 * (alpha + law.capture_floor) / jnp.where(b > 0.0, b + root, 1.0), 1.0)
-    stable = jnp.where(
-        slaved_gain > 0.0, (root - b) / (2.0 * jnp.where(slaved_gain > 0.0, slaved_gain, 1.0)), closed
-    )
+    stable = jnp.where(slaved_gain > 0.0, (root - b) / (2.0 * jnp.where(slaved_gain > 0.0, slaved_gain, 1.0)), closed)
     probability = jnp.where(b > 0.0, closed, stable)
     return jnp.where(law.slaved > 0.0, jnp.where(flows, probability, law.capture_floor), 1.0)
 
@@ -301,7 +301,7 @@ def droplet_rates(droplet: Droplet, law: Law, drive: Drive) -> Rates:
         converted=front / _SLOTS,
         injected=injected + front,
         ejected=ejected + _SLOTS * solid_lost,
-        hazard=gathers * crystallisation_hazard(law, droplet.liquid, reduced),
+        hazard=gathers * jnp.minimum(crystallisation_hazard(law, droplet.liquid, reduced), _MAX_HAZARD_PER_S),
         probability=gathers * probability,
         damkohler=gathers * damkohler,
     )
@@ -334,9 +334,7 @@ def _switch(t: Any, y: Droplet, args: tuple[Law, Drive], **solver_state: Any) ->
 
 
 @eqx.filter_jit
-def _solve_piece(
-    law: Law, drive: Drive, duration: Any, state: Droplet, times: Any, rtol: float, max_steps: int
-):
+def _solve_piece(law: Law, drive: Drive, duration: Any, state: Droplet, times: Any, rtol: float, max_steps: int):
     at_times = diffrax.SubSaveAt(ts=times)
     at_end = diffrax.SubSaveAt(t1=True)
     solution = diffrax.diffeqsolve(
@@ -395,9 +393,7 @@ def begin_reduction(state: Droplet, seed_units: float) -> tuple[Droplet, bool]:
 def crystallise(state: Droplet) -> Droplet:
     """Turn the pool of electrons into solid: N_e / 10 units, one for ten electrons."""
     converted = state.electrons / _SLOTS
-    return state._replace(
-        liquid=state.liquid - converted, electrons=0.0, solid=state.solid + converted, hazard=0.0
-    )
+    return state._replace(liquid=state.liquid - converted, electrons=0.0, solid=state.solid + converted, hazard=0.0)
 
 
 def check_save_times(save_times: ArrayLike, end_s: float) -> NDArray[np.float64]:
@@ -454,7 +450,10 @@ def solve_droplet(
                 mine = (times >= start) & ((times <= end) if last else (times < end))
                 if mine.any():
                     kept = Droplet(*(np.where(mine, leaf, 0.0) for leaf in saved))
-                    rates, radius = _outputs(law, drive, kept)
+                    padded = (np.pad(leaf, (0, -times.size % _SAVE_BLOCK)) for leaf in kept)
+                    rates, radius = jax.tree.map(
+                        lambda leaf: np.asarray(leaf)[: times.size], _outputs(law, drive, Droplet(*padded))
+                    )
                     rows.append((mine, kept, rates, radius))
                 start = end
                 if not fired:
@@ -479,6 +478,7 @@ def _advance(law, drive, start, end, state, times, rtol, max_steps):
         return state, end, False, Droplet(*(np.full(times.shape, leaf) for leaf in state))
     # Time counts from the piece's start: conversion may take less than the spacing of floats at minutes.
     inside = np.clip(times, start, end) - start
+    inside = np.concatenate([inside, np.full(-times.size % _SAVE_BLOCK, end - start)])
     initial = Droplet(*(np.float64(leaf) for leaf in state))
     saved, ended, stopped, fired, well = _solve_piece(
         law, drive, np.float64(end - start), initial, inside, rtol, max_steps
@@ -493,7 +493,7 @@ def _advance(law, drive, start, end, state, times, rtol, max_steps):
         final,
         min(start + float(stopped), end) if bool(fired) else end,
         bool(fired),
-        Droplet(*(np.asarray(leaf) for leaf in saved)),
+        Droplet(*(np.asarray(leaf)[: times.size] for leaf in saved)),
     )
 
 

@@ -26,9 +26,7 @@ def _plain(value: NDArray[np.float64]) -> Float:
 # --- growth of one isolated droplet at constant supersaturation ---------------------------------------
 
 
-def damkohler_number(
-    velocity_nm_per_s: ArrayLike, radius_nm: ArrayLike, diffusivity_nm2_per_s: float
-) -> Float:
+def damkohler_number(velocity_nm_per_s: ArrayLike, radius_nm: ArrayLike, diffusivity_nm2_per_s: float) -> Float:
     """Interface conductance over diffusive conductance, Da = k R / D.
 
     k: velocity_nm_per_s; R: radius_nm; D: diffusivity_nm2_per_s. Da << 1: the interface limits;
@@ -137,9 +135,7 @@ def contact_limited_radius(
     """
     _check_contact_power(contact_power)
     power = 3.0 - contact_power
-    rate = (
-        power * unit_volume_nm3 * units_per_contact_per_s * contact_prefactor / (4.0 * np.pi * volume_factor)
-    )
+    rate = power * unit_volume_nm3 * units_per_contact_per_s * contact_prefactor / (4.0 * np.pi * volume_factor)
     return _plain(np.maximum(initial_radius_nm**power + rate * _array(time_s), 0.0) ** (1.0 / power))
 
 
@@ -183,9 +179,7 @@ def collins_kimball_rate(
     return _plain(smoluchowski * (velocity * radius) / (diffusivity + velocity * radius))
 
 
-def debye_smoluchowski_rate(
-    diffusivity_nm2_per_s: float, onsager_radius_nm: ArrayLike, radius_nm: ArrayLike
-) -> Float:
+def debye_smoluchowski_rate(diffusivity_nm2_per_s: float, onsager_radius_nm: ArrayLike, radius_nm: ArrayLike) -> Float:
     """Capture rate constant of a sphere in an unscreened Coulomb potential.
 
     k_D = 4 pi D r_O / (1 - exp(-r_O / R)).
@@ -251,9 +245,7 @@ def threshold_time(charging_time_s: ArrayLike, nernst_fraction: float, threshold
     fraction = _array(threshold) / nernst_fraction
     reached = fraction < 1.0
     with np.errstate(divide="ignore"):
-        return _plain(
-            np.where(reached, -_array(charging_time_s) * np.log1p(-np.where(reached, fraction, 0.0)), np.inf)
-        )
+        return _plain(np.where(reached, -_array(charging_time_s) * np.log1p(-np.where(reached, fraction, 0.0)), np.inf))
 
 
 # --- spherical cap -------------------------------------------------------------------------------------

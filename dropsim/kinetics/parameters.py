@@ -161,9 +161,7 @@ class KineticParameters:
         _check("threshold", self.threshold, lambda x: 0 < x < 1, "above 0 and below 1")
         _check("contact_power", self.contact_power, lambda x: 0 <= x < 3, "0 to below 3")
         _check("contact_angle_deg", self.contact_angle_deg, lambda x: 0 < x <= 180, "above 0, up to 180")
-        _check(
-            "electrons_per_capture", self.electrons_per_capture, lambda x: 0 < x <= 10, "above 0, up to 10"
-        )
+        _check("electrons_per_capture", self.electrons_per_capture, lambda x: 0 < x <= 10, "above 0, up to 10")
         _check("front_acceleration", self.front_acceleration, lambda x: x >= 1, ">= 1")
         _check("standard_potential_V", self.standard_potential_V, lambda x: True, "finite")
         if self.seed_units < 1.0:
@@ -193,9 +191,7 @@ class KineticParameters:
         """
         unknown = (set(given) | set(measurements)) - set(_FIELDS)
         if unknown:
-            raise ValueError(
-                f"{sorted(unknown)} are no inputs of the droplet tier; known: {', '.join(_FIELDS)}"
-            )
+            raise ValueError(f"{sorted(unknown)} are no inputs of the droplet tier; known: {', '.join(_FIELDS)}")
         values: dict[str, float | str] = {}
         provenance: dict[str, str] = {}
         for name, estimate in measurements.items():
@@ -204,9 +200,7 @@ class KineticParameters:
                 allowed = "no measurement" if factors is None else " or ".join(factors)
                 raise ValueError(f"{name} was measured in {estimate.unit!r}: {allowed} is allowed")
             if not math.isfinite(estimate.value):
-                raise ValueError(
-                    f"{name} measured in {source} is {estimate.value}: give it in the experiment file"
-                )
+                raise ValueError(f"{name} measured in {source} is {estimate.value}: give it in the experiment file")
             factor = factors[estimate.unit]
             values[name] = estimate.value * factor
             error = estimate.standard_error * factor
@@ -248,16 +242,13 @@ class KineticParameters:
         overpotential = potential_V - self.standard_potential_V
         if not abs(overpotential) <= MAX_OVERPOTENTIAL_V:
             raise ValueError(
-                f"potential_V is {potential_V}: within {MAX_OVERPOTENTIAL_V:g} V of standard_potential_V "
-                "is allowed"
+                f"potential_V is {potential_V}: within {MAX_OVERPOTENTIAL_V:g} V of standard_potential_V is allowed"
             )
         return overpotential / units.thermal_voltage_V(self.temperature_K)
 
     def injection_rate_per_s(self, potential_V: float) -> float:
         """k_in = k0 exp(-alpha f eta), per contact and empty slot (Butler-Volmer)."""
-        return self.rate_constant_per_s * math.exp(
-            -self.transfer_coefficient * self.reduced_overpotential(potential_V)
-        )
+        return self.rate_constant_per_s * math.exp(-self.transfer_coefficient * self.reduced_overpotential(potential_V))
 
     def ejection_rate_per_s(self, potential_V: float) -> float:
         """k_out = k0 exp((1 - alpha) f eta), per contact and filled slot (Butler-Volmer)."""
@@ -273,11 +264,7 @@ class KineticParameters:
         """p = k_in / (k_in + k_out) = 1 / (1 + exp(f eta))."""
         reduced = self.reduced_overpotential(potential_V)
         # Both branches keep the exponent negative: no overflow, and small p keeps its digits.
-        return (
-            math.exp(-reduced) / (1.0 + math.exp(-reduced))
-            if reduced > 0
-            else 1.0 / (1.0 + math.exp(reduced))
-        )
+        return math.exp(-reduced) / (1.0 + math.exp(-reduced)) if reduced > 0 else 1.0 / (1.0 + math.exp(reduced))
 
     def derived(self, potential_V: float = DEFAULT_PROTOCOL[0].potential_V) -> dict[str, float | str | None]:
         """Dimensionless groups and times of a droplet of R = 15 nm at a potential.
@@ -388,9 +375,7 @@ def protocol_segments(parameters: KineticParameters, protocol: Sequence[Potentia
         if not (math.isfinite(step.duration_s) and step.duration_s > 0):
             raise ValueError(f"duration_s is {step.duration_s}: > 0 is allowed")
         # Without electronic contact the droplet does not feel the electrode, and nothing oxidises it.
-        oxidising = (
-            parameters.reduced_overpotential(step.potential_V) > 0 and parameters.contact_coefficient > 0
-        )
+        oxidising = parameters.reduced_overpotential(step.potential_V) > 0 and parameters.contact_coefficient > 0
         begins = was_oxidising and not oxidising
         if begins:
             onset = start + parameters.onset_s
@@ -400,8 +385,6 @@ def protocol_segments(parameters: KineticParameters, protocol: Sequence[Potentia
         cuts = [start, onset, end] if start < onset < end else [start, end]
         for left, right in itertools.pairwise(cuts):
             first = left == start
-            segments.append(
-                Segment(left, right, step.potential_V, oxidising, begins and first, left == onset)
-            )
+            segments.append(Segment(left, right, step.potential_V, oxidising, begins and first, left == onset))
         start, was_oxidising = end, oxidising
     return segments

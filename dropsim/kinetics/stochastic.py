@@ -14,7 +14,6 @@ difference is exact. Noise is counter-based: it depends on (seed, realisation, l
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -99,10 +98,7 @@ def build_leaps(
     )
     # The full bulk density: a charged droplet has no equilibrium pressure.
     speed = (
-        factor
-        * parameters.interface_velocity_nm_per_s
-        * parameters.unit_volume_nm3
-        * parameters.bulk_density_per_nm3
+        factor * parameters.interface_velocity_nm_per_s * parameters.unit_volume_nm3 * parameters.bulk_density_per_nm3
     )
     longest = _LONGEST_LEAP_S
     if parameters.dissolution_rate_per_s > 0:
@@ -190,9 +186,7 @@ def _throw_switches(key: Array, walker: Walker, leap: Leap, seed_units: Array) -
         crystal=zero,
     )
     has_crystal = walker.solid >= 1.0
-    kept = _select(has_crystal, _crystallise_pool(walker), walker)._replace(
-        crystal=has_crystal.astype(zero.dtype)
-    )
+    kept = _select(has_crystal, _crystallise_pool(walker), walker)._replace(crystal=has_crystal.astype(zero.dtype))
     walker = _select(begins, _select(remnant, dispersed, kept), walker)
 
     present = walker.liquid + walker.solid
@@ -216,9 +210,7 @@ class _Gathering(NamedTuple):
     damkohler: Any
 
 
-def _gathering_at(
-    law: Law, walker: Walker, liquid: Array, reduced: Array, taken: Array, slaved
-) -> _Gathering:
+def _gathering_at(law: Law, walker: Walker, liquid: Array, reduced: Array, taken: Array, slaved) -> _Gathering:
     """Rates of a liquid droplet of this size and charge; slaved: (rate, gain) of `capture_probability`."""
     radius = mean_field.cap_radius(law, liquid, walker.solid)
     density = jnp.maximum(law.bulk_density - taken * law.per_supply_volume, 0.0)
@@ -298,9 +290,7 @@ def _reduce(key: Array, walker: Walker, law: Law, leap: Leap) -> tuple[Walker, A
     # Only units without electrons can leave: never more than the empty slots leave room for.
     bare = jnp.floor((_SLOTS * walker.liquid - walker.electrons) / _SLOTS)
     captured, escaped = _poisson(gather_key, means, jnp.stack([jnp.floor(jnp.maximum(supply, 0.0)), bare]))
-    walker = walker._replace(
-        liquid=walker.liquid + captured - escaped, taken=walker.taken + captured - escaped
-    )
+    walker = walker._replace(liquid=walker.liquid + captured - escaped, taken=walker.taken + captured - escaped)
     walker = _flip(second_key, walker, law, leap, 0.5 * gathering_time)
 
     crystal = (walker.crystal > 0.0) | nucleates
@@ -359,32 +349,36 @@ def _leap(
     return after, Record(walker, gathering * probability, gathering * damkohler)
 
 
-@functools.partial(jax.jit, static_argnames=("n_lanes",))
-def _run_batch(
+def _start() -> Walker:
+    """Every realisation before its seed."""
+    zero = np.zeros(_BATCH)
+    return Walker(zero, zero, zero, zero, zero, zero, zero, zero + np.inf, zero, zero)
+
+
+@jax.jit
+def _run_block(
     seed: Array,
     first: Array,
+    walkers: Walker,
     law: Law,
     leaps: Leap,
+    first_leap: Array,
     seed_units: Array,
     centroid_diffusivity: Array,
-    *,
-    n_lanes: int,
-) -> Record:
-    """All leaps of n_lanes realisations, numbered from `first`; leaves are (n_lanes, leaps)."""
+) -> tuple[Walker, Record]:
+    """One block of leaps of one batch, numbered from `first` and `first_leap`; leaves (lanes, leaps)."""
 
-    def one(number: Array) -> Record:
+    def one(number: Array, walker: Walker) -> tuple[Walker, Record]:
         own = jax.random.fold_in(jax.random.key(seed), number)
-        zero = jnp.zeros((), dtype=jnp.float64)
-        start = Walker(zero, zero, zero, zero, zero, zero, zero, zero + jnp.inf, zero, zero)
 
         def step(walker: Walker, row: tuple[Array, Leap]) -> tuple[Walker, Record]:
             index, leap = row
             return _leap(jax.random.fold_in(own, index), walker, law, leap, seed_units, centroid_diffusivity)
 
-        index = jnp.arange(leaps.start.shape[0], dtype=jnp.uint32)
-        return jax.lax.scan(step, start, (index, leaps))[1]
+        index = first_leap + jnp.arange(_LEAP_BLOCK, dtype=jnp.uint32)
+        return jax.lax.scan(step, walker, (index, leaps))
 
-    return jax.vmap(one)(first + jnp.arange(n_lanes, dtype=jnp.uint32))
+    return jax.vmap(one)(first + jnp.arange(_BATCH, dtype=jnp.uint32), walkers)
 
 
 def simulate_droplets(
@@ -417,21 +411,28 @@ def simulate_droplets(
     times = mean_field.check_save_times(save_times, segments[-1].end_s)
     leaps, at_save = build_leaps(parameters, segments, times, leap_tolerance)
     law = mean_field.build_law(parameters)
+    seed_units = np.float64(parameters.seed_units)
+    mobility = np.float64(parameters.centroid_diffusivity_nm2_per_s)
     kept: list[Record] = []
+    nucleation_times: list[NDArray[np.float64]] = []
     with jax.enable_x64(True):
         for first in range(0, n_realisations, _BATCH):
-            records = _run_batch(
-                np.uint32(seed),
-                np.uint32(first),
-                law,
-                leaps,
-                np.float64(parameters.seed_units),
-                np.float64(parameters.centroid_diffusivity_nm2_per_s),
-                n_lanes=_BATCH,
-            )
             wanted = min(_BATCH, n_realisations - first)
-            kept.append(jax.tree.map(lambda leaf, n=wanted: np.asarray(leaf)[:n, at_save], records))
-        whole: Record = jax.tree.map(lambda *parts: np.concatenate(parts), *kept)
+            walkers = _start()
+            for begin in range(0, leaps.start.size, _LEAP_BLOCK):
+                block = Leap(*(column[begin : begin + _LEAP_BLOCK] for column in leaps))
+                walkers, records = _run_block(
+                    np.uint32(seed), np.uint32(first), walkers, law, block, np.uint32(begin), seed_units, mobility
+                )
+                inside = at_save[(at_save >= begin) & (at_save < begin + _LEAP_BLOCK)] - begin
+                kept.append(jax.tree.map(lambda leaf, n=wanted, i=inside: np.asarray(leaf)[:n, i], records))
+            nucleation_times.append(np.asarray(walkers.nucleation_time)[:wanted])
+        n_blocks = leaps.start.size // _LEAP_BLOCK
+        batches = [
+            jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *kept[i : i + n_blocks])
+            for i in range(0, len(kept), n_blocks)
+        ]
+        whole: Record = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
         radius = np.asarray(mean_field.cap_radius(law, whole.walker.liquid, whole.walker.solid))
     walker = whole.walker
     names = ("liquid", "electrons", "solid", "taken", "injected", "ejected")
@@ -439,7 +440,7 @@ def simulate_droplets(
     net = counts["injected"] - counts["ejected"]
     current = np.zeros(net.shape)
     current[:, 1:] = np.diff(net, axis=1) / np.diff(times) * mean_field.FEMTOAMPERE_PER_ELECTRON_PER_S
-    nucleation = walker.nucleation_time[:, -1]
+    nucleation = np.concatenate(nucleation_times)
     return mean_field.make_solution(
         parameters,
         times,
