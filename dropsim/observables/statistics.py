@@ -116,8 +116,8 @@ def mean_estimate(
     tau = integrated_autocorrelation_time(x)
     n_effective = min(len(x) / tau, float(len(x)))
     text = f"mean, integrated autocorrelation time {tau:.3g} frames{kept}"
-    if n_effective < 3.0:
-        text += "; fewer than 3 correlation times, the error is a lower bound"
+    if n_effective < 10.0:
+        text += "; fewer than 10 correlation times, the error is a lower bound"
     # The sample variance about the sample mean is low by 1 - tau/T on average.
     unbiased = float(x.var()) / max(1.0 - 1.0 / n_effective, 0.1)
     se = math.sqrt(unbiased / n_effective)
