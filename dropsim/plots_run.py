@@ -1,0 +1,360 @@
+"""The figures of one particle run: its final frame, growth, motion, force, charge profiles and ledger."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from dropsim.plots_frame import MO, draw_view, legend_handles, scene_from_curves
+from dropsim.plots_style import (
+    CENTRE,
+    FITTED,
+    INK,
+    LIQUID,
+    MEASURED,
+    MUTED,
+    REFERENCE,
+    SOLID,
+    estimate_text,
+    figure_style,
+    finite_span,
+    interval_of,
+    known,
+    new_figure,
+    number_text,
+    panel_letter,
+    remove_figure,
+    save_figure,
+    time_axis,
+    wall_strip,
+)
+from dropsim.units import NM2_PER_PS_IN_NM2_PER_S
+
+Curves = Mapping[str, np.ndarray]
+Summary = Mapping[str, Any]
+
+FOLDER = "figures"
+ELECTRONS_PER_UNIT = 10
+# Bins of the ledger's current: enough to see the conversion, few enough to average the single electrons.
+CURRENT_BINS = 60
+
+
+def _title(summary: Summary) -> str:
+    return str(summary.get("title") or summary.get("name") or "run")
+
+
+def _head(figure: Figure, text: str) -> None:
+    figure.suptitle(text, fontsize=9.5, fontweight="bold", parse_math=False)
+
+
+def _foot(figure: Figure, text: str | None, width: int = 118) -> None:
+    """A sentence under the panels; the layout makes room for it."""
+    if text:
+        figure.supxlabel(
+            textwrap.fill(text[0].upper() + text[1:], width), fontsize=7.4, color=INK, parse_math=False
+        )
+
+
+def _estimate(summary: Summary, key: str) -> Mapping[str, Any] | None:
+    estimate = summary.get("estimates", {}).get(key)
+    return estimate if known(estimate) else None
+
+
+def _fact(summary: Summary, key: str) -> Any:
+    return summary.get("facts", {}).get(key)
+
+
+def _has(curves: Curves, *names: str) -> bool:
+    return all(name in curves and np.size(curves[name]) for name in names)
+
+
+def _final_frame(summary: Summary, curves: Curves) -> Figure | None:
+    scene = scene_from_curves(curves)
+    if scene is None:
+        return None
+    figure = new_figure(4.5)
+    # The panels share the nm on paper: their widths are equal, their heights follow from the box.
+    top, side = figure.subplots(1, 2)
+    draw_view(top, scene, "top")
+    draw_view(side, scene, "side")
+    top.set_title("from above", loc="left")
+    side.set_title("from the side, electrode below", loc="left")
+    time = summary.get("time_ps")
+    _head(figure, _title(summary) + ("" if time is None else f", final frame at {time:g} ps"))
+    handles = legend_handles(scene)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.3)
+    return figure
+
+
+def _area(summary: Summary, curves: Curves) -> Figure | None:
+    if not _has(curves, "area_time_ps", "area_nm2", "area_size"):
+        return None
+    figure = new_figure(4.4)
+    area, size = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1.0))
+    area.plot(
+        curves["area_time_ps"], curves["area_nm2"], ".", color=MEASURED, markersize=3.5, label="main droplet"
+    )
+    if _has(curves, "growth_time_ps", "growth_curve", "growth_low", "growth_high"):
+        time = curves["growth_time_ps"]
+        n = _estimate(summary, "growth_exponent")
+        text = "fit A₀ + a (t − t₀)ⁿ" + (f", n = {estimate_text(n)}" if n else "")
+        area.fill_between(
+            time, curves["growth_low"], curves["growth_high"], color=FITTED, alpha=0.22, linewidth=0
+        )
+        area.plot(time, curves["growth_curve"], color=FITTED, label=text + "\n(bands: 95 %)")
+    area.set_ylabel("projected area (nm²)")
+    area.set_ylim(bottom=0)
+    area.legend(loc="lower right")
+    size.plot(curves["area_time_ps"], curves["area_size"], color=LIQUID, drawstyle="steps-mid")
+    size.set_ylabel("S₆ in the droplet")
+    size.set_ylim(bottom=0)
+    size.set_xlabel(time_axis(bool(_fact(summary, "accelerated_stages"))))
+    _head(figure, f"{_title(summary)}: growth of the main droplet")
+    _foot(figure, _fact(summary, "growth_verdict"))
+    return figure
+
+
+def _coloured_track(axes: Axes, time: np.ndarray, track: np.ndarray) -> LineCollection:
+    """A path whose colour is time; equal scales."""
+    pieces = np.stack([track[:-1], track[1:]], axis=1)
+    line = LineCollection(list(pieces), array=0.5 * (time[1:] + time[:-1]), cmap="viridis", linewidths=1.3)
+    axes.add_collection(line)
+    axes.plot(*track[0], "o", color=INK, markersize=5, markerfacecolor="white", label="start")
+    axes.plot(*track[-1], "s", color=INK, markersize=4.5, label="end")
+    # A square field of view, so that equal aspect leaves the panel its shape.
+    middle = 0.5 * (track.max(axis=0) + track.min(axis=0))
+    half = 0.58 * float(np.ptp(track, axis=0).max()) or 1.0
+    axes.set_xlim(middle[0] - half, middle[0] + half)
+    axes.set_ylim(middle[1] - half, middle[1] + half)
+    axes.set_aspect("equal")
+    axes.set_xlabel("x (nm)")
+    axes.set_ylabel("y (nm)")
+    axes.locator_params(nbins=6)
+    return line
+
+
+def _msd(axes: Axes, summary: Summary, lag: np.ndarray, msd: np.ndarray) -> None:
+    """The MSD beside 4 D t of the likelihood estimate and the straight line through all lags."""
+    axes.plot(lag, msd, color=MEASURED, label="MSD of the track")
+    gls = _estimate(summary, "centroid_diffusivity_gls")
+    if gls:
+        slope = 4.0 * float(gls["value"]) / NM2_PER_PS_IN_NM2_PER_S
+        interval = interval_of(gls)
+        if interval:
+            low, high = (4.0 * x / NM2_PER_PS_IN_NM2_PER_S * lag for x in interval)
+            axes.fill_between(lag, low, high, color=FITTED, alpha=0.2, linewidth=0)
+        axes.plot(
+            lag, slope * lag, color=FITTED, label=f"4 D t, likelihood of the steps\nD = {estimate_text(gls)}"
+        )
+    line = _estimate(summary, "centroid_diffusivity_straight_line")
+    if line and len(lag) > 2:
+        slope = 4.0 * float(line["value"]) / NM2_PER_PS_IN_NM2_PER_S
+        # Least squares: the line of this slope passes through the mean of the lags that it was fitted to.
+        offset = float(msd[1:].mean() - slope * lag[1:].mean())
+        axes.plot(
+            lag,
+            offset + slope * lag,
+            "--",
+            color=REFERENCE,
+            label=f"straight line, all lags (comparison)\nD = {estimate_text(line)}",
+        )
+    top = 1.25 * float(msd.max())
+    axes.set_ylim(0.0, top if top > 0 else 1.0)
+    axes.set_xlim(0.0, float(lag[-1]))
+    axes.set_xlabel("lag " + time_axis(False))
+    axes.set_ylabel("MSD (nm²)")
+
+
+def _motion(summary: Summary, curves: Curves) -> Figure | None:
+    if not _has(curves, "track_time_ps", "track_xy_nm", "msd_nm2"):
+        return None
+    time, track, msd = (np.asarray(curves[k], float) for k in ("track_time_ps", "track_xy_nm", "msd_nm2"))
+    figure = new_figure(3.9)
+    left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.15))
+    line = _coloured_track(left, time, track)
+    # Below the axes, the bar leaves the square of the track its width.
+    figure.colorbar(line, ax=left, label=time_axis(False), location="bottom", aspect=30, pad=0.03)
+    left.legend(loc="best", handletextpad=0.2)
+    lag = np.arange(len(msd)) * float(np.median(np.diff(time)))
+    _msd(right, summary, lag, msd)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1.2)
+    left.set_title("centroid of the main droplet", loc="left")
+    right.set_title("mean squared displacement, [95 % interval]", loc="left")
+    _head(figure, f"{_title(summary)}: motion of the main droplet")
+    return figure
+
+
+def _force(summary: Summary, curves: Curves) -> Figure | None:
+    if not _has(curves, "force_time_ps", "force_pN", "force_null_quantiles"):
+        return None
+    quantiles = np.asarray(curves["force_null_quantiles"], float)
+    quantiles = quantiles[np.argsort(quantiles[:, 0])]
+    (low_p, low), (high_p, high) = quantiles[0], quantiles[-1]
+    figure = new_figure(3.5)
+    axes = figure.subplots()
+    band = f"free droplet, {100 * low_p:g} to {100 * high_p:g} % of the frames"
+    axes.axhspan(low, high, color=REFERENCE, alpha=0.2, linewidth=0, label=band)
+    null, mean = _estimate(summary, "brownian_force_null"), _estimate(summary, "mean_force")
+    if null:
+        text = f"free droplet, mean {number_text(float(null['value']), None, str(null['unit']))}"
+        axes.axhline(float(null["value"]), color=INK, linestyle="--", linewidth=1.0, label=text)
+    text = "kT |v|/D from the track" + (f"\nmean {estimate_text(mean)}" if mean else "")
+    axes.plot(
+        curves["force_time_ps"],
+        curves["force_pN"],
+        "-",
+        color=MEASURED,
+        linewidth=0.7,
+        marker=".",
+        markersize=3.5,
+        label=text,
+    )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(time_axis(False))
+    axes.set_ylabel("apparent force |F| (pN)")
+    axes.margins(x=0.01)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    _head(figure, f"{_title(summary)}: apparent force beside that of chance")
+    _foot(figure, _fact(summary, "force_verdict"))
+    return figure
+
+
+def _profile(axes: Axes, z: np.ndarray, value: np.ndarray, error: np.ndarray | None, colour: str) -> None:
+    if error is not None and np.isfinite(error).any():
+        half = 1.96 * np.asarray(error, float)
+        axes.fill_between(z, value - half, value + half, step="mid", color=colour, alpha=0.3, linewidth=0)
+    axes.plot(z, value, color=colour, linewidth=1.0, drawstyle="steps-mid")
+
+
+def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
+    if not _has(curves, "profile_z_nm", "profile_sulfur"):
+        return None
+    z = np.asarray(curves["profile_z_nm"], float)
+    net = _has(curves, "profile_net")
+    figure = new_figure(4.6 if net else 3.0)
+    rows = np.atleast_1d(figure.subplots(2 if net else 1, 1, sharex=True))
+    _profile(rows[0], z, curves["profile_sulfur"], curves.get("profile_sulfur_error"), LIQUID)
+    rows[0].set_ylabel("|ρ| of sulfur beads (e/Å³)")
+    rows[0].set_ylim(bottom=0)
+    rows[0].set_title("S₆ and Li₂S beads alone, 2 e each, sign dropped as in the paper", loc="left")
+    if net:
+        _profile(rows[1], z, curves["profile_net"], curves.get("profile_net_error"), MEASURED)
+        rows[1].axhline(0.0, color=MUTED, linewidth=0.7)
+        rows[1].set_ylabel("net ρ of mobile ions (e/Å³)")
+        rows[1].set_title("all mobile ions with their signs, the fixed centres left out", loc="left")
+    height = float(curves["lengths"][2]) if _has(curves, "lengths") else float(z[-1])
+    centres = np.empty((0, 3))
+    if _has(curves, "site_position", "site_species"):
+        centres = np.asarray(curves["site_position"])[np.asarray(curves["site_species"]) == MO]
+    for axes in rows:
+        wall_strip(axes, -0.02 * height, 0.0, vertical=True)
+        if len(centres):
+            axes.axvline(
+                float(centres[:, 2].mean()),
+                color=CENTRE,
+                linewidth=1.1,
+                linestyle=(0, (3, 2)),
+                label="Mo centres",
+            )
+        axes.set_xlim(-0.02 * height, height)
+    if len(centres):
+        rows[0].legend(loc="upper right")
+    rows[-1].set_xlabel("z (nm), electrode at 0 (hatched)")
+    _head(figure, f"{_title(summary)}: charge along the normal of the electrode")
+    _foot(
+        figure,
+        "Mean of the stationary frames in slices of 0.5 Å; bands: 1.96 standard errors from blocks of frames.",
+    )
+    return figure
+
+
+def binned_mean(time: np.ndarray, value: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means over at most n_bins runs of equally many neighbouring rows: edges (B + 1,), means (B,).
+
+    Rows at equal spacing are meant; the last bin takes what is left over. Each row stands for the interval that
+    ends at its time.
+    """
+    rows = max(1, -(-len(time) // n_bins))
+    start = np.arange(0, len(time), rows)
+    count = np.diff(np.append(start, len(time)))
+    interval = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
+    edges = np.append(time[start] - interval, time[-1])
+    return edges, np.add.reduceat(np.asarray(value, float), start) / count
+
+
+def _ledger(summary: Summary, curves: Curves) -> Figure | None:
+    names = ("ledger_time", "ledger_current", "ledger_electrons_through_centres", "ledger_units_converted")
+    if not _has(curves, *names):
+        return None
+    time, current, electrons, units = (np.asarray(curves[name], float) for name in names)
+    figure = new_figure(4.2)
+    rows = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 1.3))
+    edges, mean = binned_mean(time, current, CURRENT_BINS)
+    rows[0].stairs(mean, edges, color=MEASURED, fill=True, alpha=0.35, linewidth=0)
+    rows[0].stairs(mean, edges, color=MEASURED, linewidth=1.0)
+    rows[0].axhline(0.0, color=MUTED, linewidth=0.7)
+    rows[0].set_ylabel("current (e/ps)")
+    rows[0].set_title(f"electrons into the sulfur, mean over {edges[1] - edges[0]:.3g} ps", loc="left")
+    rows[1].plot(
+        time, electrons, color=MEASURED, drawstyle="steps-post", label="electrons passed through the centres"
+    )
+    rows[1].plot(
+        time,
+        ELECTRONS_PER_UNIT * units,
+        color=SOLID,
+        linestyle="--",
+        drawstyle="steps-post",
+        label="10 × converted units (6 Li₂S each)",
+    )
+    rows[1].set_ylabel("electrons (e)")
+    rows[1].set_xlabel("time (ps, compressed reaction clock)")
+    begin = _fact(summary, "nucleation_time_ps")
+    if begin is not None:
+        for axes in rows:
+            axes.axvline(float(begin), color=FITTED, linestyle=":", linewidth=1.3)
+        rows[1].plot(
+            [], [], color=FITTED, linestyle=":", linewidth=1.3, label=f"nucleation of Li₂S, {begin:g} ps"
+        )
+    rows[1].legend(loc="upper left")
+    low, high = finite_span(np.concatenate([electrons, ELECTRONS_PER_UNIT * units]))
+    rows[1].set_ylim(min(low, 0.0), high + 0.45 * max(high - low, 1.0))
+    _head(figure, f"{_title(summary)}: charge transfer")
+    return figure
+
+
+_Draw = Callable[[Summary, Curves], Figure | None]
+RUN_FIGURES: dict[str, _Draw] = {
+    "final_frame": _final_frame,
+    "area": _area,
+    "motion": _motion,
+    "force": _force,
+    "charge_density": _charge_density,
+    "ledger": _ledger,
+}
+
+
+def plot_run(folder: Path, summary: Summary, curves: Curves) -> list[Path]:
+    """Draw every figure for which a run has the arrays, into <folder>/figures as PNG and SVG.
+
+    folder: of the run; summary: what summary.json holds; curves: the arrays of the analysis, by name, with their
+    units in the names (ps, nm, nm², pN, e/ps; profiles in e/angstrom^3). The figures are the rows of
+    RUN_FIGURES. One whose arrays are absent is not drawn, and a file of that name from an earlier analysis is
+    removed. Returns the paths written.
+    """
+    target = Path(folder) / FOLDER
+    written: list[Path] = []
+    for name, draw in RUN_FIGURES.items():
+        with figure_style():
+            figure = draw(summary, curves)
+            if figure is None:
+                remove_figure(target / name)
+            else:
+                written += save_figure(figure, target / name)
+    return written
