@@ -10,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from dropsim_kernels.box import Box
 from dropsim_kernels.charge_transfer import ReactionParameters, ReactionState, butler_volmer
-from dropsim_kernels.electrostatics import ewald
-from dropsim_kernels.neighbors import allocate, build as build_list
+from dropsim_kernels.electrostatics.ewald import EwaldParameters, fixed_charges
+from dropsim_kernels.electrostatics.parameters import choose_parameters
+from dropsim_kernels.neighbors import NeighborSettings, allocate, list_pays
 from dropsim_kernels.noise import replica_key
 
 from dropsim import units
 from dropsim.composition import Composition, centre_positions_nm, composition
 from dropsim.config import Config, StageConfig
 from dropsim.errors import BuildError
-from dropsim.simulate import Stage, minimise, renewed_neighbors, with_forces
+from dropsim.simulate import Stage, minimise, new_list, renewed_neighbors, with_forces
 from dropsim.system import LI, LI2S, MO, N_RING, S6, SPECIES, TFSI, ForceField, State, System
 
 REFERENCE_TEMPERATURE_K = 300.0
@@ -94,6 +95,25 @@ def build_force_field(config: Config, whole: Composition, dtype: np.dtype, cutof
         top_sigma=array(0.5 * (sigma + 0.34)),
         sheet_density=array(sheet_density(config, whole)),
     )
+
+
+def ewald_parameters(config: Config, whole: Composition, lengths: np.ndarray, dtype: np.dtype) -> EwaldParameters:
+    """Splitting of the Coulomb sum for the force error asked for, relative to the force of an ion pair in contact:
+    that pair, not the mean spacing of a dilute electrolyte, sets the rms force."""
+    table, centres = config.species, config.centres
+    mobile = whole.n_Li * table.Li.charge_e**2 + whole.n_S6 * table.S6.charge_e**2 + whole.n_TFSI * table.TFSI.charge_e**2
+    ring = whole.n_ring_sites * (0.25 * centres.charge_e) ** 2
+    sites = whole.n_centres * centres.charge_e**2 + ring
+    parameters = choose_parameters(
+        lengths.tolist(),
+        max(1.0, (mobile + sites) / max(mobile, 1e-9) * whole.n_mobile),
+        config.electrostatics.force_tolerance,
+        cutoff=config.electrostatics.cutoff_nm,
+        slab=True,
+        vacuum_factor=config.electrostatics.vacuum_factor,
+        neighbor_distance=0.5 * (table.Li.sigma_nm + table.S6.sigma_nm),
+    )
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x, dtype)), parameters)
 
 
 def build_reaction(config: Config, dtype: np.dtype) -> ReactionParameters:
@@ -233,29 +253,30 @@ def build(config: Config, replica: int = 0) -> Built:
     check_sites(site_position, lengths)
     species = np.repeat([S6, LI, TFSI], [whole.n_S6, whole.n_Li, whole.n_TFSI]).astype(np.int32)
 
-    parameters = ewald.choose_parameters(
-        lengths,
-        len(species) + len(site_species),
-        config.electrostatics.force_tolerance,
-        cutoff=config.electrostatics.cutoff_nm,
-        slab=True,
-        vacuum_factor=config.electrostatics.vacuum_factor,
-        dtype=dtype,
-    )
+    parameters = ewald_parameters(config, whole, lengths, dtype)
     cutoff = float(parameters.cutoff)
     field = build_force_field(config, whole, dtype, cutoff)
     sigma = np.asarray(field.sigma, np.float64)
     core = np.where(np.arange(len(SPECIES)) == N_RING, 0.0, sigma)
     position = insert_beads(
-        species, core, lengths, 0.9 * np.asarray(field.wall_sigma, np.float64), site_position, site_species,
-        config.run.seed, replica,
+        species,
+        core,
+        lengths,
+        0.9 * np.asarray(field.wall_sigma, np.float64),
+        site_position,
+        site_species,
+        config.run.seed,
+        replica,
     )
 
     box = Box(jnp.asarray(lengths.astype(dtype)), (True, True, False))
     sites = jnp.asarray(site_position.astype(dtype))
     site_kinds = jnp.asarray(site_species)
     start = jnp.asarray(position.astype(dtype))
-    settings = allocate(start, sites, box, cutoff, SKIN_NM)
+    if list_pays(len(species), len(site_species), box, cutoff + SKIN_NM):
+        settings = allocate(start, sites, box, cutoff, SKIN_NM)
+    else:
+        settings = NeighborSettings(cutoff, 0.0, capacity=0, cells=None, cell_capacity=0)
     mobile = [config.species.Li, config.species.S6, config.species.TFSI, config.species.Li2S]
     system = System(
         box=box,
@@ -264,7 +285,7 @@ def build(config: Config, replica: int = 0) -> Built:
         site_species=site_kinds,
         mo_wired=jnp.full((whole.n_centres,), config.centres.wired),
         ewald=parameters,
-        site_structure=ewald.structure_factor(sites, field.charge[site_kinds], box, parameters),
+        fixed_charges=fixed_charges(sites, field.charge[site_kinds], box, parameters),
         diffusivity=jnp.asarray(np.array([s.diffusivity_nm2_per_ps for s in mobile] + [0.0, 0.0], dtype)),
         mass=jnp.asarray(np.array([s.mass_amu for s in mobile] + [1.0, 1.0], dtype)),
         thermal_energy=jnp.asarray(np.asarray(units.thermal_energy(config.electrolyte.temperature_K), dtype)),
@@ -292,7 +313,7 @@ def build(config: Config, replica: int = 0) -> Built:
             converting=jnp.zeros((n_sulfur,), bool),
             injected=jnp.zeros((), jnp.int32),
         ),
-        neighbors=build_list(start, sites, box, settings),
+        neighbors=new_list(start, sites, box, settings),
         key=replica_key(config.run.seed, replica),
         step=jnp.zeros((), jnp.int32),
         error=jnp.zeros((), jnp.int32),
@@ -310,5 +331,7 @@ def relaxed(state: State, system: System) -> tuple[State, System]:
             break
         state = dataclasses.replace(after, error=jnp.zeros((), jnp.int32))
     if int(after.error) or not math.isfinite(float(after.energy)):
-        raise BuildError("the start has no finite energy: beads overlap; lower the concentration or change the seed")
+        raise BuildError(
+            "the start has no finite energy: beads overlap; lower the concentration or change the seed"
+        )
     return dataclasses.replace(after, image=jnp.zeros_like(after.image)), system

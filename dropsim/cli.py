@@ -203,6 +203,161 @@ def info(
     rows += [("presets", (name, f"{preset.reason}; {preset.source}")) for name, preset in PRESETS.items()]
     _print_groups("dropsim", ("", ""), rows)
 
+RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of one run, as 'dropsim run' wrote it.")]
+StudyFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study, or of one run.")]
+
+
+@command()
+def run(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Experiment file, or folder of them (a study).")],
+    overrides: Overrides = [],  # noqa: B006
+    out: Annotated[Path, typer.Option("--out", help="Where run folders go.")] = Path("runs"),
+    replicas: Annotated[int | None, typer.Option("--replicas", min=1, help="Instead of the files' own.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes at a time; default: one per core.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate, analyse and compare: a file or a whole study. Goes on with what is there already."""
+    from dropsim.study import load_study, write_manifest
+
+    study = load_study(path, overrides, out, replicas)
+    write_manifest(study)
+    _carry_out(study.jobs, workers, quiet=as_json)
+    _report(study.root if len(study.jobs) > 1 else study.jobs[0].folder, as_json)
+
+
+@command()
+def resume(folder: StudyFolder, as_json: AsJson = False) -> None:
+    """Go on with interrupted runs, to the same bits as if they had not been interrupted."""
+    from dropsim.report import study_folders
+    from dropsim.run_folder import read_config
+    from dropsim.study import Job
+
+    root, _, folders = study_folders(folder)
+    jobs = []
+    for one in folders:
+        config = read_config(one)
+        jobs.append(Job(config, int(one.name.rsplit("-r", 1)[-1]), root))
+    _carry_out(tuple(jobs), None, quiet=as_json)
+    _report(folder, as_json)
+
+
+@command()
+def analyze(folder: StudyFolder, as_json: AsJson = False) -> None:
+    """Compute the numbers of finished or running simulations anew: summary.json, curves.npz, figures."""
+    from dropsim.analysis import analyse_run
+    from dropsim.report import study_folders
+
+    summaries = [analyse_run(one) for one in study_folders(folder)[2]]
+    if as_json:
+        _print_json(summaries)
+        return
+    for summary in summaries:
+        rows = [("estimates", (key, f"{_short(e['value'])} +- {_short(e['standard_error'])}", e["unit"], e["method"]))
+                for key, e in summary["estimates"].items()]  # fmt: skip
+        rows += [("not available", (key, "-", "", why)) for key, why in summary["missing"].items()]
+        _print_groups(f"{summary['name']} r{summary['replica']}", ("quantity", "value", "unit", "method"), rows)
+
+
+@command()
+def compare(folder: StudyFolder, as_json: AsJson = False) -> None:
+    """Print dropsim's numbers beside the published ones, with a verdict for each."""
+    _report(folder, as_json)
+
+
+@command()
+def plot(folder: StudyFolder) -> None:
+    """Draw the figures of a run or a study anew."""
+    import numpy as np
+
+    from dropsim.analysis import CURVES
+    from dropsim.plots import plot_run
+    from dropsim.report import read_summary, study_folders
+
+    for one in study_folders(folder)[2]:
+        summary = read_summary(one)
+        with np.load(one / CURVES) as curves:
+            for figure in plot_run(one, summary, dict(curves)):
+                print(figure)
+
+
+@command()
+def export(
+    folder: RunFolder,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="gsd or extxyz, both of which OVITO opens.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")] = None,
+    every: Annotated[int, typer.Option("--every", min=1, help="Keep one frame in so many.")] = 1,
+    unwrap: Annotated[bool, typer.Option("--unwrap", help="Positions without the periodic jumps.")] = False,
+) -> None:
+    """Write the trajectory of a run in a format of other programs."""
+    from dropsim.export import export as write
+    from dropsim.run_folder import TRAJECTORY
+
+    source = folder / TRAJECTORY if folder.is_dir() else folder
+    target = output or source.with_suffix(f".{to}")
+    n = write(source, target, to, frames=slice(None, None, every), unwrap=unwrap)
+    print(f"{target}: {n} frames")
+
+
+def _carry_out(jobs: Any, workers: int | None, *, quiet: bool) -> None:
+    """Carry out jobs with a progress line each; the first failure's exit status ends the command."""
+    from contextlib import closing
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from dropsim.study import carry_out_all
+
+    failures: list[tuple[str, str, int]] = []
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(
+        TextColumn("{task.description:<22}"), BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console,
+    ) as bars:  # fmt: skip
+        tasks = [bars.add_task(job.label, total=None, note="waiting") for job in jobs]
+        try:
+            with closing(carry_out_all(jobs, workers)) as messages:
+                for message in messages:
+                    task = tasks[message.job]
+                    if message.kind == "progress":
+                        p = message.value
+                        note = f"{p.stage}: {p.steps_per_s:.0f} steps/s, {p.ns_per_day:.3g} ns/day"
+                        bars.update(task, total=p.total_steps, completed=p.done_steps, note=note)
+                    elif message.kind == "done":
+                        bars.update(task, total=1, completed=1, note="done")
+                    elif message.kind == "failed":
+                        text, code = message.value
+                        failures.append((jobs[message.job].label, text, code))
+                        bars.update(task, note="failed")
+                    else:
+                        bars.update(task, note=message.value)
+        except KeyboardInterrupt:
+            bars.stop()
+            print(f"dropsim: interrupted; nothing written is lost: 'dropsim resume {jobs[0].root}'", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    for label, text, _ in failures:
+        print(f"dropsim: {label}: {text}", file=sys.stderr)
+    if failures:
+        raise typer.Exit(failures[0][2])
+
+
+def _report(folder: Path, as_json: bool) -> None:
+    from dropsim.report import print_report, report_study
+    from dropsim.study import prepare_jax
+
+    prepare_jax()
+    result = report_study(folder)
+    if as_json:
+        _print_json(json.loads(json.dumps(result, default=str)))
+        return
+    print_report(result)
+    print(f"figures, numbers and tables: {folder}")
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
 
 def _print_json(value: object) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from dropsim_kernels.electrostatics import ewald
+from dropsim_kernels.electrostatics.ewald import long_range
 from dropsim_kernels.neighbors import NeighborList
 from dropsim_kernels.pairs import pair_forces
 from dropsim_kernels.potentials import ewald_real, lennard_jones, wall_93, wall_93_repulsive
@@ -28,9 +28,7 @@ class PairParameters(NamedTuple):
 def pair_parameters(species: Array, system: System) -> PairParameters:
     """What each bead brings to a pair; species: (N,) int32."""
     field = system.force_field
-    return PairParameters(
-        0.5 * field.sigma[species], jnp.sqrt(field.epsilon[species]), field.charge[species]
-    )
+    return PairParameters(0.5 * field.sigma[species], jnp.sqrt(field.epsilon[species]), field.charge[species])
 
 
 def pair_energy(system: System):
@@ -79,16 +77,18 @@ def total_forces(
     sites = pair_parameters(system.site_species, system)
     everything = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), mobile, sites)
     energy, force, _ = pair_forces(
-        pair_energy(system), position, system.site_position, mobile, everything, neighbors, box, system.neighbors.cutoff
+        pair_energy(system),
+        position,
+        system.site_position,
+        mobile,
+        everything,
+        neighbors if system.neighbors.capacity else None,
+        box,
+        system.neighbors.cutoff,
     )
-    mesh_energy, mesh_force = ewald.reciprocal(
-        position, mobile.charge, box, system.ewald, fixed_structure=system.site_structure
-    )
-    slab_energy, slab_force = ewald.slab_correction(
-        position, mobile.charge, box, system.ewald, system.site_position, sites.charge
-    )
+    coulomb_energy, coulomb_force = long_range(position, mobile.charge, box, system.ewald, system.fixed_charges)
     walls = wall_energy(position[:, 2], species, system)
     wall_slope = jax.grad(lambda z: jnp.sum(wall_energy(z, species, system)))(position[:, 2])
-    energy = energy + field.coulomb * (mesh_energy + slab_energy) + jnp.sum(walls)
-    force = force + field.coulomb * (mesh_force + slab_force)
+    energy = energy + field.coulomb * coulomb_energy + jnp.sum(walls)
+    force = force + field.coulomb * coulomb_force
     return energy, force.at[:, 2].add(-wall_slope)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,15 @@ from dropsim.plots_style import (
     MEASURED,
     MUTED,
     REFERENCE,
-    SOLID,
     estimate_text,
     figure_style,
-    finite_span,
+    footnote,
+    headline,
     interval_of,
     known,
+    legend_above,
     new_figure,
     number_text,
-    panel_letter,
     remove_figure,
     save_figure,
     time_axis,
@@ -48,18 +47,6 @@ CURRENT_BINS = 60
 
 def _title(summary: Summary) -> str:
     return str(summary.get("title") or summary.get("name") or "run")
-
-
-def _head(figure: Figure, text: str) -> None:
-    figure.suptitle(text, fontsize=9.5, fontweight="bold", parse_math=False)
-
-
-def _foot(figure: Figure, text: str | None, width: int = 118) -> None:
-    """A sentence under the panels; the layout makes room for it."""
-    if text:
-        figure.supxlabel(
-            textwrap.fill(text[0].upper() + text[1:], width), fontsize=7.4, color=INK, parse_math=False
-        )
 
 
 def _estimate(summary: Summary, key: str) -> Mapping[str, Any] | None:
@@ -84,10 +71,12 @@ def _final_frame(summary: Summary, curves: Curves) -> Figure | None:
     top, side = figure.subplots(1, 2)
     draw_view(top, scene, "top")
     draw_view(side, scene, "side")
+    for axes in (top, side):
+        axes.set_anchor("N")
     top.set_title("from above", loc="left")
     side.set_title("from the side, electrode below", loc="left")
     time = summary.get("time_ps")
-    _head(figure, _title(summary) + ("" if time is None else f", final frame at {time:g} ps"))
+    headline(figure, _title(summary) + ("" if time is None else f", final frame at {time:g} ps"))
     handles = legend_handles(scene)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.3)
     return figure
@@ -116,8 +105,8 @@ def _area(summary: Summary, curves: Curves) -> Figure | None:
     size.set_ylabel("S₆ in the droplet")
     size.set_ylim(bottom=0)
     size.set_xlabel(time_axis(bool(_fact(summary, "accelerated_stages"))))
-    _head(figure, f"{_title(summary)}: growth of the main droplet")
-    _foot(figure, _fact(summary, "growth_verdict"))
+    headline(figure, f"{_title(summary)}: growth of the main droplet")
+    footnote(figure, _fact(summary, "growth_verdict"))
     return figure
 
 
@@ -170,6 +159,7 @@ def _msd(axes: Axes, summary: Summary, lag: np.ndarray, msd: np.ndarray) -> None
     axes.set_xlim(0.0, float(lag[-1]))
     axes.set_xlabel("lag " + time_axis(False))
     axes.set_ylabel("MSD (nm²)")
+    axes.locator_params(axis="y", nbins=6)
 
 
 def _motion(summary: Summary, curves: Curves) -> Figure | None:
@@ -180,14 +170,14 @@ def _motion(summary: Summary, curves: Curves) -> Figure | None:
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.15))
     line = _coloured_track(left, time, track)
     # Below the axes, the bar leaves the square of the track its width.
-    figure.colorbar(line, ax=left, label=time_axis(False), location="bottom", aspect=30, pad=0.03)
+    figure.colorbar(line, ax=left, label=time_axis(False), location="bottom", aspect=30, pad=0.03, shrink=0.8)
     left.legend(loc="best", handletextpad=0.2)
     lag = np.arange(len(msd)) * float(np.median(np.diff(time)))
     _msd(right, summary, lag, msd)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1.2)
     left.set_title("centroid of the main droplet", loc="left")
     right.set_title("mean squared displacement, [95 % interval]", loc="left")
-    _head(figure, f"{_title(summary)}: motion of the main droplet")
+    headline(figure, f"{_title(summary)}: motion of the main droplet")
     return figure
 
 
@@ -220,9 +210,9 @@ def _force(summary: Summary, curves: Curves) -> Figure | None:
     axes.set_xlabel(time_axis(False))
     axes.set_ylabel("apparent force |F| (pN)")
     axes.margins(x=0.01)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    _head(figure, f"{_title(summary)}: apparent force beside that of chance")
-    _foot(figure, _fact(summary, "force_verdict"))
+    legend_above(axes, 3)
+    headline(figure, f"{_title(summary)}: apparent force beside that of chance")
+    footnote(figure, _fact(summary, "force_verdict"))
     return figure
 
 
@@ -267,10 +257,10 @@ def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
     if len(centres):
         rows[0].legend(loc="upper right")
     rows[-1].set_xlabel("z (nm), electrode at 0 (hatched)")
-    _head(figure, f"{_title(summary)}: charge along the normal of the electrode")
+    headline(figure, f"{_title(summary)}: charge along the normal of the electrode")
     _foot(
         figure,
-        "Mean of the stationary frames in slices of 0.5 Å; bands: 1.96 standard errors from blocks of frames.",
+        "Mean of the stationary frames; bands: 1.96 standard errors from blocks of frames.",
     )
     return figure
 
@@ -308,7 +298,7 @@ def _ledger(summary: Summary, curves: Curves) -> Figure | None:
     rows[1].plot(
         time,
         ELECTRONS_PER_UNIT * units,
-        color=SOLID,
+        color=FITTED,
         linestyle="--",
         drawstyle="steps-post",
         label="10 × converted units (6 Li₂S each)",
@@ -318,14 +308,12 @@ def _ledger(summary: Summary, curves: Curves) -> Figure | None:
     begin = _fact(summary, "nucleation_time_ps")
     if begin is not None:
         for axes in rows:
-            axes.axvline(float(begin), color=FITTED, linestyle=":", linewidth=1.3)
+            axes.axvline(float(begin), color=INK, linestyle=":", linewidth=1.3)
         rows[1].plot(
-            [], [], color=FITTED, linestyle=":", linewidth=1.3, label=f"nucleation of Li₂S, {begin:g} ps"
+            [], [], color=INK, linestyle=":", linewidth=1.3, label=f"nucleation of Li₂S, {begin:g} ps"
         )
-    rows[1].legend(loc="upper left")
-    low, high = finite_span(np.concatenate([electrons, ELECTRONS_PER_UNIT * units]))
-    rows[1].set_ylim(min(low, 0.0), high + 0.45 * max(high - low, 1.0))
-    _head(figure, f"{_title(summary)}: charge transfer")
+    legend_above(rows[1], 3)
+    headline(figure, f"{_title(summary)}: charge transfer")
     return figure
 
 

@@ -7,13 +7,13 @@ of equal input is equal byte by byte.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -125,6 +125,8 @@ def number_text(value: float, interval: tuple[float, float] | None = None, unit:
     The digits follow the width of the interval (two of it are shown); without one, three significant digits.
     """
     size = max(abs(x) for x in (value, *(interval or ())))
+    # The power of the value itself, unless the interval dwarfs it.
+    size = max(abs(value), 0.1 * size)
     power = math.floor(math.log10(size)) if size > 0 else 0
     power = power if power >= 4 or power <= -3 else 0
     scale = 10.0**power
@@ -164,8 +166,23 @@ def wall_strip(axes: Axes, low: float, high: float, *, vertical: bool) -> None:
     span(low, high, facecolor="#D9D9D9", edgecolor="#8C8C8C", hatch="////", linewidth=0.0, zorder=0)
 
 
-def finite_span(values: np.ndarray) -> tuple[float, float]:
-    """Smallest and largest finite value; (0, 1) where there is none."""
-    x = np.asarray(values, dtype=np.float64)
-    x = x[np.isfinite(x)]
-    return (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+def headline(figure: Figure, text: str) -> None:
+    """The bold line at the top; a title from an experiment file is never read as mathematics."""
+    figure.suptitle(text, fontsize=9.5, fontweight="bold", parse_math=False)
+
+
+def footnote(figure: Figure, text: str | None, width: int = 112) -> None:
+    """A sentence under the panels, in lines of about equal length; the layout makes room for it."""
+    if not text:
+        return
+    lines = -(-len(text) // width)
+    even = min(width, len(text) // lines + 12)
+    wrapped = textwrap.fill(text[0].upper() + text[1:], even)
+    figure.supxlabel(wrapped, fontsize=7.4, color=INK, parse_math=False)
+
+
+def legend_above(axes: Axes, n_columns: int) -> None:
+    """The legend of a panel as a row over it, where it hides no data."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=n_columns, columnspacing=1.3, borderaxespad=0.2
+    )

@@ -14,10 +14,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from dropsim_kernels.box import wrap
+from dropsim_kernels.box import Box, wrap
 from dropsim_kernels.charge_transfer import ReactionInfo, charge_transfer_step, electron_imbalance
 from dropsim_kernels.integrators import INTEGRATORS, Dynamics, descent_step, thermal_velocities
-from dropsim_kernels.neighbors import build, needs_rebuild, regrow
+from dropsim_kernels.neighbors import NeighborList, NeighborSettings, build, needs_rebuild, regrow
 from jax import Array
 
 from dropsim.errors import SimulationError
@@ -118,10 +118,19 @@ def with_forces(state: State, system: System) -> State:
     return dataclasses.replace(state, energy=energy, force=force, error=state.error | bad)
 
 
+def new_list(position: Array, site_position: Array, box: Box, settings: NeighborSettings) -> NeighborList:
+    """A neighbour list at these positions; an empty one where all pairs are evaluated (capacity 0)."""
+    if settings.capacity:
+        return build(position, site_position, box, settings)
+    return NeighborList(jnp.zeros((position.shape[0], 0), jnp.int32), position, jnp.zeros((), bool))
+
+
 def with_neighbors(state: State, system: System) -> State:
     """The state with a neighbour list that is good at its positions, rebuilt only where it must be."""
+    if not system.neighbors.capacity:
+        return state
 
-    def rebuilt(position: Array):
+    def rebuilt(position: Array) -> NeighborList:
         return build(position, system.site_position, system.box, system.neighbors)
 
     neighbors = jax.lax.cond(
@@ -169,9 +178,7 @@ def react(state: State, system: System) -> tuple[State, CheckRecord]:
         species=state.species.at[:n_sulfur].set(sulfur),
         error=state.error | bad,
     )
-    state = jax.lax.cond(
-        jnp.any(info.turned), lambda s: with_forces(s, system), lambda s: s, state
-    )
+    state = jax.lax.cond(jnp.any(info.turned), lambda s: with_forces(s, system), lambda s: s, state)
     record = CheckRecord(state.step, info, reaction.electrons, reaction.converted, reaction.injected)
     return state, record
 
@@ -181,7 +188,13 @@ def snapshot(state: State, system: System) -> Snapshot:
     mass = system.mass[state.species][:, None]
     kinetic = 0.5 * jnp.sum(mass * state.velocity**2)
     return Snapshot(
-        state.step, state.position, state.image, state.species, state.reaction.electrons, state.energy, kinetic
+        state.step,
+        state.position,
+        state.image,
+        state.species,
+        state.reaction.electrons,
+        state.energy,
+        kinetic,
     )
 
 
@@ -237,7 +250,7 @@ def thermalise(state: State, system: System) -> State:
 def renewed_neighbors(state: State, system: System) -> tuple[State, System]:
     """A fresh list, with more room until everything fits; on the host."""
     for _ in range(20):
-        neighbors = build(state.position, system.site_position, system.box, system.neighbors)
+        neighbors = new_list(state.position, system.site_position, system.box, system.neighbors)
         if not bool(neighbors.overflow):
             return dataclasses.replace(state, neighbors=neighbors), system
         system = dataclasses.replace(system, neighbors=regrow(system.neighbors))
@@ -245,6 +258,16 @@ def renewed_neighbors(state: State, system: System) -> tuple[State, System]:
         f"the neighbour list still overflows at a capacity of {system.neighbors.capacity}: "
         "the beads are denser than any liquid; check sigma_nm and the box"
     )
+
+
+def with_more_room(state: State, system: System) -> tuple[State, System]:
+    """Larger capacities, the list itself unchanged: the same pairs in the same order, hence the same bits."""
+    settings = regrow(system.neighbors)
+    index = state.neighbors.index
+    n_columns = state.position.shape[0] + system.site_position.shape[0]
+    index = jnp.pad(index, ((0, 0), (0, settings.capacity - index.shape[1])), constant_values=n_columns)
+    neighbors = dataclasses.replace(state.neighbors, index=index)
+    return dataclasses.replace(state, neighbors=neighbors), dataclasses.replace(system, neighbors=settings)
 
 
 def explain(error: int, stage: Stage, first_step: int, last_step: int) -> str:
@@ -280,17 +303,14 @@ def simulate(
             after, frames, checks = advance(state, staged, n_frames, stage.record_steps, stage.check_steps)
             error = int(after.error)
             if error & NEIGHBOR_OVERFLOW:
-                system = dataclasses.replace(system, neighbors=regrow(system.neighbors))
-                state, system = renewed_neighbors(state, system)
+                state, system = with_more_room(state, system)
                 continue
             if error:
                 at = int(state.step)
                 raise SimulationError(explain(error, stage, at, at + n_frames * stage.record_steps))
             state = after
             done += n_frames * stage.record_steps
-            yield Chunk(
-                index, state, system, frames, checks, time.perf_counter() - began
-            )
+            yield Chunk(index, state, system, frames, checks, time.perf_counter() - began)
         done = 0
 
 

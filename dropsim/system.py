@@ -11,7 +11,7 @@ import dataclasses
 import jax
 from dropsim_kernels.box import Box
 from dropsim_kernels.charge_transfer import ReactionParameters, ReactionState
-from dropsim_kernels.electrostatics.ewald import EwaldParameters
+from dropsim_kernels.electrostatics.ewald import EwaldParameters, FixedCharges
 from dropsim_kernels.neighbors import NeighborList, NeighborSettings
 from jax import Array
 
@@ -58,9 +58,10 @@ class System:
     """Everything that stays fixed in a stage.
 
     box; force_field; site_position: (C, 3) nm and site_species: (C,) int32, fixed charges (Mo, then N);
-    mo_wired: (n_mo,) bool; ewald: splitting and mesh; site_structure: structure factor of the sites;
+    mo_wired: (n_mo,) bool; ewald: how the Coulomb sum is split; fixed_charges: what the sites add to it;
     diffusivity: (K,) nm^2/ps; mass: (K,) amu; thermal_energy: () kJ/mol; timestep: () ps; friction: () 1/ps;
-    reaction: rates and distances. Static: neighbors (capacities), integrator (a name), n_sulfur, n_li, n_mo
+    reaction: rates and distances. Static: neighbors (capacities;
+    capacity 0: all pairs, without a list), integrator (a name), n_sulfur, n_li, n_mo
     (mobile beads are ordered sulfur, Li, TFSI; sites Mo, N).
     """
 
@@ -70,7 +71,7 @@ class System:
     site_species: Array
     mo_wired: Array
     ewald: EwaldParameters
-    site_structure: Array
+    fixed_charges: FixedCharges
     diffusivity: Array
     mass: Array
     thermal_energy: Array

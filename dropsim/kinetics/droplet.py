@@ -334,7 +334,7 @@ def _switch(t: Any, y: Droplet, args: tuple[Law, Drive], **solver_state: Any) ->
 
 
 @eqx.filter_jit
-def _solve_piece(law: Law, drive: Drive, duration: Any, state: Droplet, times: Any, rtol: float, max_steps: int):
+def _solve_piece(law: Law, drive: Drive, duration: Any, state: Droplet, times: Any, rtol: Any, max_steps: int):
     at_times = diffrax.SubSaveAt(ts=times)
     at_end = diffrax.SubSaveAt(t1=True)
     solution = diffrax.diffeqsolve(
@@ -481,7 +481,7 @@ def _advance(law, drive, start, end, state, times, rtol, max_steps):
     inside = np.concatenate([inside, np.full(-times.size % _SAVE_BLOCK, end - start)])
     initial = Droplet(*(np.float64(leaf) for leaf in state))
     saved, ended, stopped, fired, well = _solve_piece(
-        law, drive, np.float64(end - start), initial, inside, rtol, max_steps
+        law, drive, np.float64(end - start), initial, inside, np.float64(rtol), max_steps
     )
     if not bool(well):
         raise SimulationError(

@@ -53,7 +53,7 @@ def wrap(position: jax.Array, image: jax.Array, box: Box) -> tuple[jax.Array, ja
     x -> x - n L, image -> image + n, n = floor(x / L).
 
     x -> `position`: (N, 3) float; image -> `image`: (N, 3) int32.
-    Returns (position, image). x + image L is kept to the rounding of the dtype; non-periodic axes are untouched.
+    Returns (position, image). x + image L is kept to the rounding of the dtype; non-periodic axes stay.
     Validity: the result is below L also where x - n L rounds up to L (a tiny negative x).
     """
     lengths = _lengths_like(position, box)
@@ -73,7 +73,7 @@ def unwrap(position: jax.Array, image: jax.Array, box: Box) -> jax.Array:
     X = x + image L along periodic axes.
 
     x -> `position`: (..., 3) float, wrapped; image -> `image`: (..., 3) int32. Returns (..., 3).
-    Validity: in float32 digits are lost as the image grows; form differences in integers first where that counts.
+    Validity: float32 loses digits as the image grows; form differences of images first where that counts.
     """
     lengths = _lengths_like(position, box)
     return position + jnp.where(_periodic_like(position, box), image.astype(position.dtype) * lengths, 0)

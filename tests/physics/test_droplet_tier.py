@@ -10,6 +10,7 @@ import math
 import jax
 import numpy as np
 import pytest
+from scipy import integrate
 
 from dropsim import units
 from dropsim.kinetics import growth_laws as laws
@@ -215,7 +216,7 @@ CYCLES = (PotentialStep(-0.4, 30.0), PotentialStep(-0.5, 30.0), PotentialStep(0.
 @pytest.mark.parametrize("closure", ["constant", "charge-slaved"])
 def test_ledgers_of_whole_cycles(closure):
     parameters = eventful(closure=closure)
-    times = np.linspace(0.0, 240.0, 301)
+    times = np.linspace(0.0, 240.0, 121)
     solution = solve_droplet(parameters, CYCLES, times)
     exchanged = solution.injected_e.max()
     assert exchanged > 1e3
@@ -239,10 +240,10 @@ def test_ledgers_of_whole_cycles(closure):
 
 def test_current_integrates_to_the_charge():
     parameters = eventful(nucleation_rate_per_s=0.0)
-    times = np.linspace(5.0, 25.0, 2001)
+    times = np.linspace(5.0, 25.0, 121)
     solution = solve_droplet(parameters, CYCLES, times)
     net = solution.injected_e - solution.ejected_e
-    charge = np.trapezoid(solution.current_fA, times) / (units.ELEMENTARY_CHARGE_C * 1e15)
+    charge = integrate.simpson(solution.current_fA, x=times) / (units.ELEMENTARY_CHARGE_C * 1e15)
     assert charge == pytest.approx(net[-1] - net[0], rel=1e-5)
 
 
@@ -350,10 +351,10 @@ def test_centroid_is_free_diffusion_with_the_diffusivity_put_in():
 
 
 def test_realisations_do_not_depend_on_their_number():
-    parameters, times = eventful(), np.linspace(0.0, 240.0, 61)
-    many = simulate_droplets(15, parameters, CYCLES, times, 70)
-    few = simulate_droplets(15, parameters, CYCLES, times, 3)
-    other = simulate_droplets(16, parameters, CYCLES, times, 3)
+    parameters, times, protocol = eventful(), np.linspace(0.0, 60.0, 16), CYCLES[:2]
+    many = simulate_droplets(15, parameters, protocol, times, 70)
+    few = simulate_droplets(15, parameters, protocol, times, 3)
+    other = simulate_droplets(16, parameters, protocol, times, 3)
     for field in dataclasses.fields(many):
         a, b = getattr(many, field.name), getattr(few, field.name)
         if isinstance(a, np.ndarray) and a.shape[:1] == (70,):

@@ -1,0 +1,522 @@
+"""From one run's trajectory to its numbers: every one an `Estimate`, or a reason why there is none.
+
+`observe` reads a trajectory and calls the observables; `analyse_run` writes summary.json and the figures'
+arrays beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dropsim.errors import AnalysisError
+from dropsim.event_log import NUCLEATION
+from dropsim.observables.diffusion import (
+    covariance_estimator,
+    gls_diffusivity,
+    mean_squared_displacement,
+    msd_z,
+    ordinary_msd_fit,
+)
+from dropsim.observables.droplets import (
+    DropletTrack,
+    cluster_labels_series,
+    five_largest_mean,
+    is_sulfur,
+    largest_clusters,
+    track_droplets,
+)
+from dropsim.observables.estimate import Estimate
+from dropsim.observables.force import directed_force_verdict, drag_force, force_summary
+from dropsim.observables.growth import exponent_from_rate, fit_power_law, growth_verdict
+from dropsim.observables.profiles import (
+    Profile,
+    charge_density_profile,
+    net_charge_density_profile,
+    surface_count,
+)
+from dropsim.observables.statistics import mean_estimate
+from dropsim.observables.structure import cluster_size_distribution, contact_numbers
+from dropsim.observables.tier_inputs import (
+    capture_probability,
+    contact_samples,
+    contacts_power_law,
+    dense_density,
+    dense_diffusivity,
+    distance_to_droplets,
+    vapour_concentration_mM,
+)
+from dropsim.run_folder import SUMMARY, TRAJECTORY
+from dropsim.trajectory import Trajectory, open_trajectory
+from dropsim.units import NM2_PER_PS_IN_NM2_PER_S
+
+Floats = NDArray[np.float64]
+
+# Sulfur beads that make a cluster a droplet worth following; the reaction has its own, larger size.
+DROPLET_SIZE = 8
+# A droplet's area is called grown when it first reaches this share of its largest value.
+GROWN_SHARE = 0.9
+CURVES = "curves.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """The numbers of one run. estimates: by key; missing: key -> why; curves: arrays for figures, by name;
+    facts: plain values (verdicts, counts, ledger errors)."""
+
+    estimates: dict[str, Estimate]
+    missing: dict[str, str]
+    curves: dict[str, np.ndarray]
+    facts: dict[str, Any]
+
+
+class _Collector:
+    """Gathers estimates; what cannot be had is noted with its reason instead of stopping the rest."""
+
+    def __init__(self) -> None:
+        self.estimates: dict[str, Estimate] = {}
+        self.missing: dict[str, str] = {}
+        self.curves: dict[str, np.ndarray] = {}
+        self.facts: dict[str, Any] = {}
+
+    def add(self, key: str, estimate: Callable[[], Estimate]) -> Estimate | None:
+        try:
+            self.estimates[key] = estimate()
+        except AnalysisError as error:
+            self.missing[key] = str(error)
+            return None
+        return self.estimates[key]
+
+    def attempt(self, keys: Sequence[str], action: Callable[[], None]) -> None:
+        """Run an action that fills several keys; if it cannot, each of them gets the reason."""
+        try:
+            action()
+        except AnalysisError as error:
+            for key in keys:
+                self.missing[key] = str(error)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frames:
+    """Some frames of a trajectory, in memory."""
+
+    time: Floats
+    position: Floats
+    species: np.ndarray
+
+
+def _read(trajectory: Trajectory, frames: np.ndarray) -> _Frames:
+    return _Frames(
+        trajectory.time_ps[frames], trajectory.position(frames).astype(np.float64), trajectory.species(frames)
+    )
+
+
+def growing_span(area: Floats) -> slice:
+    """The frames from the start until the area first reaches its grown share, smoothed over five frames."""
+    window = min(5, len(area))
+    smooth = np.convolve(area, np.ones(window) / window, mode="same")
+    grown = int(np.argmax(smooth >= GROWN_SHARE * smooth.max()))
+    return slice(0, max(grown + 1, min(len(area), 12)))
+
+
+def main_droplet(tracks: Sequence[DropletTrack], last_frame: int) -> DropletTrack | None:
+    """The droplet to speak of: the largest at the end of the frames, else the one seen longest."""
+    alive = [t for t in tracks if t.frame[-1] >= last_frame - 10]
+    candidates = alive or list(tracks)
+    return max(candidates, key=lambda t: (np.median(t.size[-10:]), len(t.frame)), default=None)
+
+
+def _growth(out: _Collector, tracks: Sequence[DropletTrack], last_frame: int) -> None:
+    """Exponents of every droplet with enough frames; the main one's under its own keys."""
+    chosen = main_droplet(tracks, last_frame)
+    droplets = []
+    for track in tracks:
+        span = growing_span(track.projected_area)
+        time, area = track.time[span], track.projected_area[span]
+        row: dict[str, Any] = {
+            "identity": track.identity,
+            "main": track is chosen,
+            "frames": len(track.frame),
+            "first_ps": float(track.time[0]),
+            "last_ps": float(track.time[-1]),
+            "largest_size": int(track.size.max()),
+            "absorbed": len(track.absorbed),
+        }
+        droplets.append(row)
+        try:
+            fit = fit_power_law(time, area, onset_window=track.onset_window, time_unit="ps")
+            row["growth_exponent"] = fit.exponent.to_dict()
+            row["growth_onset_ps"] = fit.onset.to_dict()
+        except AnalysisError as error:
+            row["growth_exponent_missing"] = str(error)
+            if track is chosen:
+                out.missing["growth_exponent"] = str(error)
+            fit = None
+        try:
+            rate = exponent_from_rate(time, area)
+            row["growth_exponent_from_rate"] = rate.to_dict()
+        except AnalysisError as error:
+            row["growth_exponent_from_rate_missing"] = str(error)
+            if track is chosen:
+                out.missing["growth_exponent_from_rate"] = str(error)
+            rate = None
+        if track is not chosen:
+            continue
+        out.curves |= {"area_time_ps": track.time, "area_nm2": track.projected_area, "area_size": track.size}
+        if fit is not None:
+            out.estimates["growth_exponent"] = fit.exponent
+            out.estimates["growth_onset"] = fit.onset
+            out.facts["growth_verdict"] = growth_verdict(fit.exponent)
+            out.curves |= {
+                "growth_time_ps": fit.time,
+                "growth_curve": fit.curve,
+                "growth_low": fit.band_low,
+                "growth_high": fit.band_high,
+            }
+        if rate is not None:
+            out.estimates["growth_exponent_from_rate"] = rate
+    out.facts["droplets"] = droplets
+    if chosen is None:
+        reason = f"no cluster of {DROPLET_SIZE} or more S6 was followed"
+        out.missing |= {"growth_exponent": reason, "growth_exponent_from_rate": reason}
+
+
+def longest_run(track: DropletTrack) -> slice:
+    """The longest stretch of consecutive frames in which the droplet does not touch its own image."""
+    good = ~track.percolating
+    breaks = np.flatnonzero((np.diff(track.frame) != 1) | ~good[1:] | ~good[:-1]) + 1
+    pieces = [s for s in np.split(np.arange(len(track.frame)), breaks) if len(s) and good[s].all()]
+    if not pieces:
+        raise AnalysisError("the droplet touches its own periodic image throughout: use a wider box")
+    best = max(pieces, key=len)
+    return slice(int(best[0]), int(best[-1]) + 1)
+
+
+def _motion(out: _Collector, frames: _Frames, tracks: Sequence[DropletTrack], temperature_K: float) -> None:
+    """Centroid track, its diffusivity by several estimators, and the force that it would stand for."""
+    keys = ("centroid_diffusivity", "centroid_diffusivity_drift_removed", "centroid_diffusivity_gls", "mean_force")
+    track = main_droplet(tracks, len(frames.time) - 1)
+    if track is None:
+        out.missing |= dict.fromkeys(keys, f"no droplet of {DROPLET_SIZE} S6 in the Brownian stage")
+        return
+
+    def measure() -> None:
+        run = longest_run(track)
+        centroid, time = track.centroid[run, :2], track.time[run]
+        if len(time) < 12:
+            raise AnalysisError(f"the droplet is followed for {len(time)} frames without a break: record longer")
+        dt_s = float(np.median(np.diff(time))) * 1e-12
+        out.curves |= {"track_time_ps": time, "track_xy_nm": centroid, "msd_nm2": mean_squared_displacement(centroid)}
+        cve = covariance_estimator(centroid, dt_s).D
+        out.estimates["centroid_diffusivity"] = cve
+        out.estimates["centroid_diffusivity_drift_removed"] = covariance_estimator(
+            centroid, dt_s, remove_drift=True
+        ).D
+        gls = gls_diffusivity(centroid, dt_s)
+        out.estimates["centroid_diffusivity_gls"] = gls.D
+        out.estimates["centroid_diffusivity_gls_drift_removed"] = gls_diffusivity(
+            centroid, dt_s, remove_drift=True
+        ).D
+        out.estimates["centroid_diffusivity_straight_line"] = ordinary_msd_fit(centroid, dt_s)
+        diffusivity = gls.D.value
+        summary = force_summary(centroid, dt_s, diffusivity, temperature_K)
+        out.estimates["mean_force"] = summary.mean_magnitude
+        out.estimates["brownian_force_null"] = summary.null.mean_force
+        out.estimates["directed_force"] = summary.directed_magnitude
+        out.facts["force_verdict"] = directed_force_verdict(centroid, dt_s, diffusivity, temperature_K).text
+        force_time, force = drag_force(centroid, dt_s, diffusivity, temperature_K)
+        out.curves |= {
+            "force_time_ps": time[0] + force_time * 1e12,
+            "force_pN": np.linalg.norm(force, axis=1),
+            "force_null_quantiles": np.array(summary.null.quantiles),
+        }
+        out.curves["height_time_ps"] = track.time
+        out.curves["height_z_min_nm"], out.curves["height_z_com_nm"] = track.z_min, track.z_com
+
+    out.attempt(keys, measure)
+
+
+def _structure(out: _Collector, frames: _Frames, lengths: Floats, charges: Floats, label: str = "") -> None:
+    """Cluster sizes, surface counts and charge profiles of stationary frames."""
+    labels = cluster_labels_series(frames.position, frames.species, lengths)
+    out.add(
+        "largest_clusters",
+        lambda: mean_estimate(five_largest_mean(labels), "S atoms"),
+    )
+    out.add(
+        "largest_cluster",
+        lambda: mean_estimate(
+            np.array([6.0 * largest_clusters(f, 1)[0] for f in labels]), "S atoms"
+        ),
+    )
+
+    def sizes() -> None:
+        # As the published table counts them: an Li-bridge joins, mere proximity does not.
+        bridged = cluster_labels_series(frames.position, frames.species, lengths, criterion="li-bridge")
+        table = cluster_size_distribution(bridged)
+        for size, key in ((1, "cluster_monomer_fraction"), (2, "cluster_dimer_fraction")):
+            at = np.flatnonzero(table.size == size)
+            p, se = (float(table.probability[at[0]]), float(table.standard_error[at[0]])) if len(at) else (0.0, 0.0)
+            out.estimates[key] = Estimate(p, se, "1", 5.0, f"P({size}) of Li-bridged clusters, block error")
+
+    out.attempt(("cluster_monomer_fraction", "cluster_dimer_fraction"), sizes)
+
+    def surface() -> None:
+        count = surface_count(frames.position, frames.species, lengths)
+        out.estimates["surface_count"] = mean_estimate(count.sulfur_atoms, "S atoms")
+        out.facts["surface_count_if_uniform"] = 6.0 * count.uniform_beads
+
+    out.attempt(("surface_count",), surface)
+
+    def profiles() -> None:
+        rho: Profile = charge_density_profile(frames.position, frames.species, lengths)
+        net = net_charge_density_profile(frames.position, frames.species, lengths, charges)
+        near = rho.z < 2.0
+        top = int(np.argmax(np.where(near, rho.value, -1.0)))
+        out.estimates["peak_charge_density"] = Estimate(
+            float(rho.value[top]), float(rho.standard_error[top]), rho.unit, 5.0, "largest 0.5 A slice below 2 nm"
+        )
+        out.curves |= {
+            "profile_z_nm": rho.z, "profile_sulfur": rho.value, "profile_sulfur_error": rho.standard_error,
+            "profile_net": net.value, "profile_net_error": net.standard_error,
+        }  # fmt: skip
+
+    out.attempt(("peak_charge_density",), profiles)
+
+
+def _tier_inputs(
+    out: _Collector, liquid: _Frames, brownian: _Frames, lengths: Floats, mo_position: Floats, wired: bool
+) -> None:
+    """What the droplet tier may take from here."""
+    tracks = track_droplets(liquid.position, liquid.species, lengths, liquid.time, DROPLET_SIZE)
+    out.add("dense_density", lambda: dense_density(tracks, minimum_size=20))
+    labels = cluster_labels_series(liquid.position, liquid.species, lengths)
+    half = len(liquid.time) // 2
+    out.add(
+        "vapour_concentration",
+        lambda: vapour_concentration_mM(
+            liquid.position[half:], liquid.species[half:], lengths, labels[half:],
+            minimum_size=DROPLET_SIZE, z_range=(2.0, float(lengths[2]) - 1.0),
+        ),
+    )  # fmt: skip
+    if len(brownian.time) > 12:
+        step = float(np.median(np.diff(brownian.time)))
+        moving = track_droplets(brownian.position, brownian.species, lengths, brownian.time, DROPLET_SIZE)
+        out.add("dense_diffusivity", lambda: dense_diffusivity(moving, lag_window_ps=(2 * step, 12 * step)))
+    else:
+        out.missing["dense_diffusivity"] = "no Brownian stage with more than 12 frames"
+
+    def contacts() -> None:
+        if not len(mo_position) or not wired:
+            raise AnalysisError("there are no wired centres to be in contact with")
+        c = contact_numbers(liquid.position, liquid.species, lengths, mo_position, wired=wired)
+        law = contacts_power_law(*contact_samples(tracks, c, block_frames=10))
+        out.estimates["contact_power"], out.estimates["contact_prefactor"] = law.power, law.prefactor
+
+    out.attempt(("contact_power", "contact_prefactor"), contacts)
+
+    def capture() -> Estimate:
+        distance = distance_to_droplets(liquid.position, liquid.species, lengths, labels, DROPLET_SIZE)
+        step = float(np.median(np.diff(liquid.time)))
+        return capture_probability(
+            distance, liquid.time, contact_nm=1.05, escape_nm=1.6, residence_time=5 * step
+        )
+
+    out.add("capture_probability", capture)
+
+
+def _reaction(out: _Collector, trajectory: Trajectory) -> None:
+    """Charging, conversion and the ledger, of the stages in which electrons may be transferred."""
+    ledger, events = trajectory.ledger(), trajectory.events()
+    if not len(ledger["step"]):
+        reason = "no stage of this run has reaction = true"
+        out.missing |= dict.fromkeys(("conversion_time", "area_ratio_after_conversion"), reason)
+        return
+    n_sulfur = int(is_sulfur(trajectory.species([0])).sum())
+    n_li = int(np.sum(trajectory.species([0]) == 0))
+    out.facts["ledger"] = {
+        "checks": len(ledger["step"]),
+        "sulfur_error": int(np.abs(ledger["sulfur_atoms"] - 6 * n_sulfur).max()),
+        "lithium_error": int(np.abs(ledger["lithium_atoms"] - n_li).max()),
+        "charge_drift_e": float(np.ptp(ledger["charge"])),
+        "electron_error": int(np.abs(ledger["electrons_on_beads"] - ledger["electrons_through_centres"]).max()),
+        "electrons_injected": int(ledger["electrons_through_centres"][-1]),
+        "units_converted": int(ledger["units_converted"][-1]),
+    }
+    out.curves |= {f"ledger_{name}": ledger[name] for name in (
+        "time", "current", "electrons_through_centres", "units_converted", "lithium_from_reservoir")}  # fmt: skip
+    nucleated = events["kind"] == NUCLEATION
+    if not nucleated.any():
+        reason = "no droplet nucleated Li2S: none held enough electrons and units for long enough"
+        out.missing |= dict.fromkeys(("conversion_time", "area_ratio_after_conversion"), reason)
+        return
+    begin = float(events["time"][nucleated][0])
+    converted = ledger["units_converted"]
+    final = int(converted[-1])
+    out.facts["nucleation_time_ps"] = begin
+    if final == 0:
+        out.missing["conversion_time"] = "Li2S nucleated, but no unit had its ten electrons before the run ended"
+    else:
+        late = ledger["time"][np.argmax(converted >= 0.9 * final)]
+        out.estimates["conversion_time"] = Estimate(
+            float(late - begin), math.nan, "ps", 1.0,
+            "nucleation to 90 % of the units converted at the end, one event: no error; compressed clock",
+        )  # fmt: skip
+
+
+def _area_ratio(out: _Collector, trajectory: Trajectory) -> None:
+    """Projected area of the converting droplet's members, before nucleation and at the end."""
+    if "nucleation_time_ps" not in out.facts:
+        return
+
+    def measure() -> None:
+        begin = out.facts["nucleation_time_ps"]
+        reacting = np.flatnonzero(trajectory.time_ps > begin - 20.0)
+        frames = _read(trajectory, reacting)
+        tracks = track_droplets(frames.position, frames.species, trajectory.lengths, frames.time, DROPLET_SIZE)
+        solid = [t for t in tracks if t.n_converted[-1] > 0]
+        if not solid:
+            raise AnalysisError("no droplet holds converted units at the end")
+        track = max(solid, key=lambda t: t.n_converted[-1])
+        before = track.projected_area[track.time <= begin]
+        after = track.projected_area[-10:]
+        share = float(track.n_converted[-1] / track.size[-1])
+        if share < 0.9:
+            raise AnalysisError(f"only {100 * share:.0f} % of the droplet is converted at the end of the run")
+        if len(before) < 3 or len(after) < 3:
+            raise AnalysisError("the droplet is not seen in three frames on both sides of its conversion")
+        # Per unit, since the droplet may gain or lose members meanwhile.
+        a = before / track.size[track.time <= begin]
+        b = after / track.size[-10:]
+        ratio = float(b.mean() / a.mean())
+        error = ratio * math.hypot(a.std(ddof=1) / a.mean(), b.std(ddof=1) / b.mean())
+        out.estimates["area_ratio_after_conversion"] = Estimate(
+            ratio, error, "1", 1.0, "area per unit, last ten frames over frames before nucleation; one droplet"
+        )
+        out.curves |= {
+            "react_time_ps": track.time, "react_area_nm2": track.projected_area,
+            "react_converted": track.n_converted, "react_size": track.size,
+        }  # fmt: skip
+
+    out.attempt(("area_ratio_after_conversion",), measure)
+
+
+def observe(trajectory: Trajectory) -> Observed:
+    """All numbers of one run.
+
+    Growth: the frames of the stages before the first Brownian or reacting one. Stationary averages: the second
+    half of those frames. Motion: the Brownian frames before any conversion. Raises AnalysisError for a
+    trajectory of fewer than 12 frames.
+    """
+    if trajectory.n_frames < 12:
+        raise AnalysisError(f"{trajectory.path} has {trajectory.n_frames} frames: run it longer, at least 12")
+    out = _Collector()
+    config = trajectory.config
+    lengths = trajectory.lengths
+    temperature = float(config["electrolyte"]["temperature_K"])
+    accelerated = np.array([s.accelerated_clock for s in trajectory.stages])[trajectory.stage]
+    reacting = np.array([bool(s["reaction"]) for s in config["stages"]])[trajectory.stage]
+    number = np.arange(trajectory.n_frames)
+    ends = np.flatnonzero(~accelerated | reacting)
+    gather = number[: ends[0]] if len(ends) and ends[0] >= 12 else number[~reacting]
+    brownian = number[~accelerated & ~reacting]
+
+    gathered = _read(trajectory, gather)
+    tracks = track_droplets(gathered.position, gathered.species, lengths, gathered.time, DROPLET_SIZE)
+    _growth(out, tracks, len(gather) - 1)
+    stationary = _read(trajectory, gather[len(gather) // 2 :])
+    _structure(out, stationary, lengths, trajectory.charge)
+    moved = _read(trajectory, brownian)
+    if len(brownian):
+        found = track_droplets(moved.position, moved.species, lengths, moved.time, DROPLET_SIZE)
+        _motion(out, moved, found, temperature)
+        _sulfur_z(out, trajectory, brownian)
+    else:
+        out.missing["centroid_diffusivity"] = "the run has no Brownian stage"
+    mo = trajectory.sites.position[trajectory.sites.species == trajectory.species_names.index("Mo")]
+    _tier_inputs(out, gathered, moved, lengths, mo, bool(config["centres"]["wired"]))
+    _reaction(out, trajectory)
+    _area_ratio(out, trajectory)
+    out.facts["accelerated_stages"] = [s.name for s in trajectory.stages if s.accelerated_clock]
+    last = _read(trajectory, number[-1:])
+    out.curves |= {
+        "final_position": last.position[0], "final_species": last.species[0], "lengths": lengths,
+        "site_position": trajectory.sites.position, "site_species": trajectory.sites.species,
+        "sigma": trajectory.sigma,
+    }  # fmt: skip
+    return Observed(out.estimates, out.missing, out.curves, out.facts)
+
+
+def _sulfur_z(out: _Collector, trajectory: Trajectory, brownian: np.ndarray) -> None:
+    """MSD-Z of the sulfur beads in the Brownian stage."""
+
+    def measure() -> None:
+        sulfur = is_sulfur(trajectory.species(brownian[:1]))[0]
+        z = trajectory.position(brownian)[:, sulfur, 2].astype(np.float64)
+        dt_ps = float(np.median(np.diff(trajectory.time_ps[brownian])))
+        curve = msd_z(z, dt_ps, unit="nm^2/ps", remove_drift=True)
+        factor = NM2_PER_PS_IN_NM2_PER_S
+        d = curve.diffusivity
+        low, high = d.interval_95
+        out.estimates["sulfur_z_diffusivity"] = Estimate(
+            d.value * factor, d.standard_error * factor, "nm^2/s", d.n_effective, d.method, (low * factor, high * factor)
+        )
+        out.curves |= {"msdz_time_ps": curve.time, "msdz_nm2": curve.msd, "msdz_error": curve.standard_error}
+
+    out.attempt(("sulfur_z_diffusivity",), measure)
+
+
+def summary_of(trajectory: Trajectory, observed: Observed) -> dict[str, Any]:
+    """What summary.json holds."""
+    run = trajectory.config["run"]
+    return {
+        "name": run["name"],
+        "title": run["title"],
+        "role": run["role"],
+        **{k: trajectory.metadata[k] for k in sorted(trajectory.metadata)},
+        "frames": trajectory.n_frames,
+        "time_ps": float(trajectory.time_ps[-1]),
+        "estimates": {k: e.to_dict() for k, e in sorted(observed.estimates.items())},
+        "missing": dict(sorted(observed.missing.items())),
+        "facts": observed.facts,
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON without NaN, written whole or not at all."""
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, dict):
+            return {str(k): plain(v) for k, v in x.items()}
+        if isinstance(x, (list, tuple)):
+            return [plain(v) for v in x]
+        if isinstance(x, np.ndarray):
+            return plain(x.tolist())
+        if isinstance(x, np.generic):
+            return plain(x.item())
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def analyse_run(folder: Path) -> dict[str, Any]:
+    """Analyse a run folder: writes summary.json, curves.npz and the figures; returns the summary."""
+    from dropsim.plots import plot_run
+
+    folder = Path(folder)
+    with open_trajectory(folder / TRAJECTORY) as trajectory:
+        observed = observe(trajectory)
+        summary = summary_of(trajectory, observed)
+    write_json(folder / SUMMARY, summary)
+    np.savez_compressed(folder / CURVES, **observed.curves)  # pyright: ignore[reportArgumentType]
+    plot_run(folder, summary, observed.curves)
+    return summary

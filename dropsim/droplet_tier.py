@@ -1,0 +1,255 @@
+"""The droplet tier of a study: inputs from the file or a particle run, both solvers, and what a microscope
+would read off the result. Writes droplets.csv, droplet_tier.json and the figures of this tier."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dropsim.analysis import GROWN_SHARE, write_json
+from dropsim.config import Config, KineticsConfig
+from dropsim.errors import AnalysisError, ConfigError
+from dropsim.kinetics.droplet import DropletSolution, solve_droplet
+from dropsim.kinetics.parameters import KineticParameters, PotentialStep
+from dropsim.kinetics.stochastic import simulate_droplets
+from dropsim.observables.diffusion import covariance_estimator, gls_diffusivity, ordinary_msd_fit
+from dropsim.observables.estimate import Estimate
+from dropsim.observables.force import force_summary
+from dropsim.observables.growth import exponent_from_rate, fit_power_law, growth_verdict
+from dropsim.observables.statistics import combine_replicas
+from dropsim.units import number_density_per_nm3
+
+# Realisations whose tracks and areas are fitted one by one, as a microscopist would fit single droplets.
+FITTED_DROPLETS = 8
+
+# Estimates of a particle run, and the input that each may fill.
+FROM_PARTICLE_RUN = {
+    "dense_density": "dense_density_per_nm3",
+    "dense_diffusivity": "dense_diffusivity_nm2_per_s",
+    "vapour_concentration": "saturation_density_per_nm3",
+    "contact_prefactor": "contact_prefactor",
+    "contact_power": "contact_power",
+}
+
+
+def kinetic_parameters(
+    config: Config, measured: Mapping[str, Estimate], source: str
+) -> tuple[KineticParameters, tuple[PotentialStep, ...]]:
+    """Inputs and protocol of the droplet tier.
+
+    A key given in [kinetics] wins; one left out is taken from the particle run's estimates (`measured`, of the
+    file `source`) where it has the number, else from the defaults; `KineticParameters.provenance` says which.
+    Raises ConfigError for values that cannot be run.
+    """
+    table: KineticsConfig = config.kinetics
+    given: dict[str, float | str | None] = {
+        "bulk_density_per_nm3": number_density_per_nm3(table.bulk_mM),
+        "saturation_density_per_nm3": None
+        if table.saturation_mM is None
+        else number_density_per_nm3(table.saturation_mM),
+        "temperature_K": config.electrolyte.temperature_K,
+    }
+    inputs = {f.name for f in dataclasses.fields(KineticParameters)}
+    given |= {k: v for k, v in table.model_dump().items() if k in inputs}
+    usable = {}
+    for key, name in FROM_PARTICLE_RUN.items():
+        estimate = measured.get(key)
+        if given.get(name) is None and estimate is not None and math.isfinite(estimate.value) and estimate.value > 0:
+            usable[name] = estimate
+    # Prefactor and power come from one fit, and mean nothing apart.
+    if not {"contact_prefactor", "contact_power"} <= set(usable):
+        usable.pop("contact_prefactor", None)
+        usable.pop("contact_power", None)
+    try:
+        parameters = KineticParameters.from_measurements(given, usable, source)
+    except ValueError as error:
+        raise ConfigError(f"kinetics: {error}") from error
+    return parameters, tuple(PotentialStep(s.potential_V, s.duration_s) for s in table.protocol)
+
+
+@dataclasses.dataclass(frozen=True)
+class DropletTier:
+    """What the tier gives: inputs, the mean-field droplet, the realisations, numbers and reasons."""
+
+    parameters: KineticParameters
+    protocol: tuple[PotentialStep, ...]
+    mean: DropletSolution
+    realisations: DropletSolution
+    estimates: dict[str, Estimate]
+    missing: dict[str, str]
+    facts: dict[str, Any]
+
+
+def _spread(values: np.ndarray, unit: str, method: str) -> Estimate:
+    """Mean over independent realisations."""
+    good = values[np.isfinite(values)]
+    if len(good) < 2:
+        raise AnalysisError(f"{len(good)} of {len(values)} realisations have the event")
+    error = float(good.std(ddof=1) / math.sqrt(len(good)))
+    return Estimate(float(good.mean()), error, unit, float(len(good)), f"{method}; {len(good)} realisations")
+
+
+def _combined(estimates: list[Estimate]) -> Estimate:
+    if not estimates:
+        raise AnalysisError("no realisation allowed the fit")
+    return combine_replicas(estimates)
+
+
+def measure_droplets(
+    droplets: DropletSolution, parameters: KineticParameters, temperature_K: float
+) -> tuple[dict[str, Estimate], dict[str, str], dict[str, Any]]:
+    """What a microscope would report of the realisations: (estimates, missing, facts).
+
+    Growth: each area from the seed to its grown share, exponents joined over droplets. Conversion: from the
+    nucleation of Li2S until 90 % of the units are solid. Area ratio: 5 s later over the last frame before.
+    """
+    time = droplets.time_s
+    n_droplets = len(droplets.area_nm2)
+    nucleation = droplets.nucleation_time_s
+    estimates: dict[str, Estimate] = {}
+    missing: dict[str, str] = {}
+    converted, ratio, diameter, growth_time = (np.full(n_droplets, np.nan) for _ in range(4))
+    exponents: dict[str, list[Estimate]] = {"growth_exponent": [], "growth_exponent_from_rate": []}
+    motion: dict[str, list[Estimate]] = {k: [] for k in (
+        "centroid_diffusivity", "centroid_diffusivity_gls", "centroid_diffusivity_straight_line", "mean_force",
+        "brownian_force_null")}  # fmt: skip
+    failures: dict[str, str] = {}
+    for k in range(n_droplets):
+        area, solid, liquid = droplets.area_nm2[k], droplets.n_solid[k], droplets.n_liquid[k]
+        until = nucleation[k] if np.isfinite(nucleation[k]) else time[-1]
+        alive = np.flatnonzero((liquid > 0) & (time <= until))
+        if len(alive) < 12:
+            continue
+        diameter[k] = 2.0 * droplets.radius_nm[k, alive[-1]]
+        growth_time[k] = time[alive[-1]] - time[alive[0]]
+        total = solid + liquid
+        after = np.flatnonzero((time > until) & (solid >= 0.9 * total) & (total > 0))
+        if len(after):
+            converted[k] = time[after[0]] - until
+            late = after[time[after] <= time[after[0]] + 5.0][-1]
+            ratio[k] = area[late] / area[alive[-1]]
+        if k >= FITTED_DROPLETS:
+            continue
+        grown = alive[: int(np.argmax(area[alive] >= GROWN_SHARE * area[alive].max())) + 1]
+        step = float(time[1] - time[0])
+        window = (time[grown[0]] - step, time[grown[0]])
+        fits = {
+            "growth_exponent": lambda t=time[grown], a=area[grown], w=window: fit_power_law(
+                t, a, onset_window=w
+            ).exponent,
+            "growth_exponent_from_rate": lambda t=time[grown], a=area[grown]: exponent_from_rate(t, a),
+        }
+        for key, fit in fits.items():
+            try:
+                exponents[key].append(fit())
+            except AnalysisError as error:
+                failures[key] = str(error)
+        track = droplets.centroid_nm[k][alive]
+        try:
+            gls = gls_diffusivity(track, step, localisation_variance=0.0).D
+            force = force_summary(track, step, gls.value, temperature_K)
+            found = {
+                "centroid_diffusivity": covariance_estimator(track, step).D,
+                "centroid_diffusivity_gls": gls,
+                "centroid_diffusivity_straight_line": ordinary_msd_fit(track, step),
+                "mean_force": force.mean_magnitude,
+                "brownian_force_null": force.null.mean_force,
+            }
+        except AnalysisError as error:
+            failures |= dict.fromkeys(motion, str(error))
+        else:
+            for key, value in found.items():
+                motion[key].append(value)
+    for key, values in {**exponents, **motion}.items():
+        try:
+            estimates[key] = _combined(values)
+        except AnalysisError as error:
+            missing[key] = failures.get(key, str(error))
+    for key, values, unit, method in (
+        ("conversion_time", converted, "s", "nucleation to 90 % solid"),
+        ("droplet_diameter", diameter, "nm", "2 R at nucleation or at the end of reduction"),
+        ("growth_time", growth_time, "s", "seed to nucleation"),
+        ("conversion_to_growth_ratio", converted / growth_time, "1", "per realisation"),
+        ("area_ratio_after_conversion", ratio, "1", "5 s after conversion over the frame before nucleation"),
+    ):
+        try:
+            estimates[key] = _spread(values, unit, method)
+        except AnalysisError as error:
+            missing[key] = str(error)
+    facts: dict[str, Any] = {
+        "nucleated": int(np.isfinite(nucleation).sum()),
+        "realisations": n_droplets,
+        "ledger": {
+            "sulfur_error": int(np.abs(droplets.sulfur_residual).max()),
+            "lithium_error": int(np.abs(droplets.lithium_residual).max()),
+            "electron_error": int(np.abs(droplets.electron_residual).max()),
+        },
+        "expected_exponent": parameters.derived()["expected_exponent"],
+        "closure_note": droplets.closure_note,
+    }
+    if "growth_exponent" in estimates:
+        facts["growth_verdict"] = growth_verdict(estimates["growth_exponent"])
+    return estimates, missing, facts
+
+
+def run_droplet_tier(config: Config, measured: Mapping[str, Estimate], source: str) -> DropletTier:
+    """Solve the tier for a configuration; see `kinetic_parameters` and `measure_droplets`."""
+    table = config.kinetics
+    parameters, protocol = kinetic_parameters(config, measured, source)
+    end = sum(s.duration_s for s in protocol)
+    times = np.arange(0.0, end + 1e-9, table.frame_s)
+    mean = solve_droplet(parameters, protocol, times)
+    droplets = simulate_droplets(table.seed, parameters, protocol, times, table.realisations)
+    estimates, missing, facts = measure_droplets(droplets, parameters, config.electrolyte.temperature_K)
+    return DropletTier(parameters, protocol, mean, droplets, estimates, missing, facts)
+
+
+def tier_summary(tier: DropletTier, source: str) -> dict[str, Any]:
+    """What droplet_tier.json holds."""
+    from_run = [k for k, v in tier.parameters.provenance.items() if v.startswith("particle run")]
+    from_file = [k for k, v in tier.parameters.provenance.items() if v == "config"]
+    return {
+        "particle_run": source,
+        "inputs": {
+            name: {"value": getattr(tier.parameters, name), "from": origin}
+            for name, origin in sorted(tier.parameters.provenance.items())
+        },
+        "inputs_note": f"from the particle run: {', '.join(from_run) or 'none'}; from the file: "
+        f"{len(from_file)} keys; the rest are defaults",
+        "protocol": [dataclasses.asdict(s) for s in tier.protocol],
+        "derived": tier.parameters.derived(tier.protocol[0].potential_V),
+        "estimates": {k: e.to_dict() for k, e in sorted(tier.estimates.items())},
+        "missing": dict(sorted(tier.missing.items())),
+        "facts": tier.facts,
+    }
+
+
+def write_table(path: Path, droplets: DropletSolution, n_droplets: int = FITTED_DROPLETS) -> None:
+    """The first realisations as a table of tracked droplets: frame, t_s, id, area_nm2, x_nm, y_nm."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["frame", "t_s", "id", "area_nm2", "x_nm", "y_nm"])
+        for k in range(min(n_droplets, len(droplets.area_nm2))):
+            for frame in np.flatnonzero(droplets.area_nm2[k] > 0):
+                x, y = droplets.centroid_nm[k, frame]
+                table.writerow(
+                    [frame, f"{droplets.time_s[frame]:.6g}", k, f"{droplets.area_nm2[k, frame]:.6g}", f"{x:.6g}", f"{y:.6g}"]
+                )
+
+
+def write_droplet_tier(root: Path, tier: DropletTier, source: str) -> dict[str, Any]:
+    """Write droplets.csv, droplet_tier.json and the figures into a study's folder; returns the summary."""
+    from dropsim.plots import plot_droplet_tier
+
+    root.mkdir(parents=True, exist_ok=True)
+    summary = tier_summary(tier, source)
+    write_json(root / "droplet_tier.json", summary)
+    write_table(root / "droplets.csv", tier.realisations)
+    plot_droplet_tier(root, tier.mean, tier.realisations, summary)
+    return summary

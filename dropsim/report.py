@@ -1,0 +1,178 @@
+"""What a study says in the end: conditions joined over replicas, the droplet tier, the comparison, its figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dropsim.analysis import analyse_run, write_json
+from dropsim.compare import combined, compare, estimate_from_dict
+from dropsim.config import Config
+from dropsim.droplet_tier import run_droplet_tier, write_droplet_tier
+from dropsim.errors import ConfigError, TrajectoryError
+from dropsim.observables.estimate import Estimate
+from dropsim.run_folder import SUMMARY, read_config
+
+COMPARISON = "comparison.json"
+
+# What the table of conditions shows of each run, with its heading.
+CONDITION_COLUMNS = (
+    ("surface_count", "S within 1.5 nm"),
+    ("largest_cluster", "largest cluster"),
+    ("largest_clusters", "five largest, mean"),
+    ("cluster_monomer_fraction", "P(1)"),
+    ("vapour_concentration", "vapour"),
+    ("dense_density", "dense density"),
+)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a run folder, made by `analyse` where it is not there yet."""
+    path = Path(folder) / SUMMARY
+    if not path.exists():
+        return analyse_run(Path(folder))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise TrajectoryError(f"{path} is damaged ({error}): 'dropsim analyze {folder}' writes it anew") from error
+
+
+def study_folders(path: Path) -> tuple[Path, str, list[Path]]:
+    """(root, name, run folders) of a study's folder, of a folder of runs, or of one run."""
+    path = Path(path)
+    if (path / "trajectory.h5md").exists():
+        return path.parent, path.name, [path]
+    if not path.is_dir():
+        raise TrajectoryError(f"{path}: no such folder; name the folder of a study or of a run under runs/")
+    manifests = sorted(path.glob("*.study.json"))
+    if manifests:
+        newest = max(manifests, key=lambda p: p.stat().st_mtime)
+        manifest = json.loads(newest.read_text(encoding="utf-8"))
+        folders = [path / run["folder"] for run in manifest["runs"]]
+        return path, manifest["name"], [f for f in folders if (f / "trajectory.h5md").exists()]
+    folders = sorted(f.parent for f in path.glob("*/trajectory.h5md"))
+    if not folders:
+        raise TrajectoryError(f"{path} holds no runs; name the folder that 'dropsim run' wrote")
+    return path, path.resolve().name, folders
+
+
+def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
+    """Join replicas, run the droplet tier of the main run, compare, draw, and write comparison.json.
+
+    path: a study's folder, a folder of runs, or one run folder. Returns what comparison.json holds: rows (the
+    table), conditions, droplet_tier. Raises ConfigError where the runs have no single main condition.
+    """
+    root, name, folders = study_folders(path)
+    if not folders:
+        raise TrajectoryError(f"{path} holds no finished runs yet: 'dropsim resume' goes on with them")
+    groups: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
+    for folder in folders:
+        summary = read_summary(folder)
+        groups.setdefault(summary["name"], []).append((folder, summary))
+    main = main_condition(groups)
+    conditions = {key: combined([s for _, s in members]) for key, members in groups.items()}
+    config = read_config(groups[main][0][0])
+    tier_numbers, tier_summary = None, None
+    if droplet_tier and config.kinetics.enabled:
+        source = ", ".join(f.name for f, _ in groups[main])
+        tier = run_droplet_tier(config, conditions[main][0], source)
+        tier_summary = write_droplet_tier(root, tier, source)
+        tier_numbers = (tier.estimates, tier.missing)
+    rows = compare(conditions, main, tier_numbers)
+    result = {
+        "study": name,
+        "main": main,
+        "rows": rows,
+        "conditions": [condition_row(key, members, conditions[key][0]) for key, members in groups.items()],
+        "droplet_tier": tier_summary,
+        "replicas": {key: len(members) for key, members in groups.items()},
+    }
+    write_json(root / COMPARISON, result)
+    draw_study(root, result, groups, main)
+    return result
+
+
+def main_condition(groups: Mapping[str, Sequence[tuple[Path, Mapping[str, Any]]]]) -> str:
+    """Name of the condition whose runs have the role "main"; a single condition is its own main."""
+    if len(groups) == 1:
+        return next(iter(groups))
+    names = [key for key, members in groups.items() if members[0][1]["role"] == "main"]
+    if len(names) != 1:
+        raise ConfigError(f"the runs have {len(names)} main conditions: set run.role = 'main' in exactly one")
+    return names[0]
+
+
+def condition_row(
+    key: str, members: Sequence[tuple[Path, Mapping[str, Any]]], estimates: Mapping[str, Estimate]
+) -> dict[str, Any]:
+    """One condition for the table and the figure: joined estimates, and each replica's own value."""
+    return {
+        "name": key,
+        "title": members[0][1]["title"],
+        "role": members[0][1]["role"],
+        "estimates": {k: estimates[k].to_dict() for k, _ in CONDITION_COLUMNS if k in estimates},
+        "replica_values": {
+            k: [s["estimates"][k]["value"] for _, s in members if k in s["estimates"]] for k, _ in CONDITION_COLUMNS
+        },
+    }
+
+
+def draw_study(
+    root: Path, result: Mapping[str, Any], groups: Mapping[str, Sequence[tuple[Path, Mapping[str, Any]]]], main: str
+) -> None:
+    """The comparison and the contrast of conditions as figures."""
+    from dropsim.plots import plot_comparison, plot_contrast
+
+    figures = root / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    plot_comparison(figures / "comparison", list(result["rows"]), f"{result['study']}: dropsim beside the experiment")
+    if len(groups) > 1:
+        plot_contrast(figures / "contrast", list(result["conditions"]), f"{result['study']}: {main} and its controls")
+
+
+def print_report(result: Mapping[str, Any]) -> None:
+    """The comparison and the conditions as tables in the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    style = {"agrees": "green", "differs": "red", "ambiguous": "yellow"}
+    table = Table(title=f"{result['study']}: dropsim beside the experiment", title_justify="left", show_lines=True)
+    for heading, ratio in (("quantity", 4), ("dropsim, 95 % interval", 4), ("published", 4), ("what it is; verdict", 6)):
+        table.add_column(heading, ratio=ratio, overflow="fold")
+    for row in result["rows"]:
+        verdict = Text(f"{row['kind']}. ")
+        verdict.append(row["verdict"], style=style.get(row["verdict_class"], ""))
+        table.add_row(
+            Text(f"{row['quantity']} ({row['condition']})"),
+            Text(row["dropsim"]),
+            Text(f"{row['reference']} ({row['source']})"),
+            verdict,
+        )
+    console.print(table)
+    if len(result["conditions"]) > 1:
+        table = Table(title="the main run and its controls", title_justify="left")
+        table.add_column("condition")
+        for _, heading in CONDITION_COLUMNS:
+            table.add_column(heading, justify="right")
+        for row in result["conditions"]:
+            n = result["replicas"][row["name"]]
+            cells = [short_estimate(row["estimates"].get(key)) for key, _ in CONDITION_COLUMNS]
+            table.add_row(Text(f"{row['name']} ({n} replica{'s' if n > 1 else ''})"), *map(Text, cells))
+        console.print(table)
+    tier = result.get("droplet_tier")
+    if tier:
+        console.print(Text(f"droplet tier: {tier['inputs_note']}"))
+        console.print(Text(tier["facts"]["closure_note"]))
+
+
+def short_estimate(values: Mapping[str, Any] | None) -> str:
+    """value +- standard error unit, for a narrow column."""
+    if values is None:
+        return "-"
+    e = estimate_from_dict(values)
+    unit = "" if e.unit == "1" else f" {e.unit}"
+    return f"{e.value:.3g} ± {e.standard_error:.2g}{unit}"

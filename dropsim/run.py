@@ -1,0 +1,309 @@
+"""One replica of one experiment: build, simulate, write; and go on with it after an interruption."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import platform
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+import numpy as np
+
+from dropsim import __version__
+from dropsim.build import Built, build
+from dropsim.checkpoint import load_checkpoint, save_checkpoint
+from dropsim.config import Config, config_hash
+from dropsim.errors import TrajectoryError
+from dropsim.event_log import EVENT_COLUMNS, LEDGER_COLUMNS, event_rows, ledger_rows
+from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, read_config, run_folder
+from dropsim.simulate import Chunk, Stage, simulate, to_numpy
+from dropsim.system import LI, LI2S, S6, SPECIES, TFSI, State, System
+from dropsim.trajectory import Column, Frames, TrajectoryHeader, TrajectoryWriter
+from dropsim.trajectory import Stage as StageRecord
+from dropsim.units import BOLTZMANN_KJ_PER_MOL_K
+
+SERIES_COLUMNS = (
+    Column("step", "1", "int64"),
+    Column("potential_energy", "kJ/mol"),
+    Column("kinetic_temperature", "K"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is: steps of all stages, the rate of the last chunk, and the stage's clock."""
+
+    stage: str
+    done_steps: int
+    total_steps: int
+    steps_per_s: float
+    ns_per_day: float
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def source_commit() -> str:
+    """The commit of the source tree that dropsim runs from, or "unknown" for an installed copy."""
+    here = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--show-toplevel", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    lines = found.stdout.split()
+    # Only the project's own repository counts, not one that merely holds an environment it is installed in.
+    if found.returncode or len(lines) != 2 or Path(lines[0]) != here.parent:
+        return "unknown"
+    return lines[1]
+
+
+def identity(config: Config) -> dict[str, str]:
+    """What must be the same for a run to be resumed to the same bits."""
+    return {
+        "config_hash": config_hash(config),
+        "dropsim": __version__,
+        "jax": jax.__version__,
+        "precision": config.run.precision,
+    }
+
+
+def header(config: Config, replica: int, built: Built) -> TrajectoryHeader:
+    """The fixed part of the trajectory file."""
+    system, field = built.system, built.system.force_field
+    return TrajectoryHeader(
+        species_names=SPECIES,
+        charge=np.asarray(field.charge, np.float64),
+        mass=np.asarray(system.mass, np.float64),
+        sigma=np.asarray(field.sigma, np.float64),
+        n_mobile=built.state.position.shape[0],
+        site_position=np.asarray(system.site_position, np.float64),
+        site_species=np.asarray(system.site_species),
+        lengths=np.asarray(system.box.lengths, np.float64),
+        stages=tuple(
+            StageRecord(
+                s.name, s.integrator, 1e3 * s.timestep_ps, s.record_steps * s.timestep_ps, s.accelerated
+            )
+            for s in built.plan
+        ),
+        config_json=json.dumps(config.model_dump(mode="json"), sort_keys=True),
+        config_hash=config_hash(config),
+        seed=config.run.seed,
+        replica=replica,
+        versions={
+            "dropsim": __version__,
+            "jax": jax.__version__,
+            "jaxlib": jaxlib.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        device=f"{jax.default_backend()}: {jax.devices()[0].device_kind}",
+        precision=config.run.precision,
+        commit=source_commit(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        series=SERIES_COLUMNS,
+        events=EVENT_COLUMNS,
+        ledger=LEDGER_COLUMNS,
+    )
+
+
+def stage_start(plan: tuple[Stage, ...], index: int) -> tuple[int, float]:
+    """Steps and time (ps) before a stage."""
+    before = plan[:index]
+    return sum(s.n_steps for s in before), sum(s.n_steps * s.timestep_ps for s in before)
+
+
+def write_chunk(writer: TrajectoryWriter, chunk: Chunk, built: Built, injected_before: int) -> None:
+    """Append the frames, events and ledger of a chunk to the file, and commit them."""
+    plan, whole = built.plan, built.composition
+    stage = plan[chunk.stage_index]
+    first_step, first_time = stage_start(plan, chunk.stage_index)
+    frames = to_numpy(chunk.frames)
+
+    def time_of(step: np.ndarray) -> np.ndarray:
+        return first_time + (step.astype(np.int64) - first_step) * stage.timestep_ps
+
+    n_frames, n_mobile = frames.species.shape
+    electrons = np.zeros((n_frames, n_mobile), np.int8)
+    electrons[:, : whole.n_S6] = frames.electrons
+    temperature = 2.0 * frames.kinetic_energy / (3.0 * n_mobile * BOLTZMANN_KJ_PER_MOL_K)
+    if not stage.accelerated:
+        temperature = np.full(n_frames, np.nan)  # Brownian beads have no velocity
+    events = ledger = None
+    if chunk.checks is not None:
+        checks = to_numpy(chunk.checks)
+        time_ps = time_of(checks.step)
+        charge = np.asarray(chunk.system.force_field.charge, np.float64)
+        events = event_rows(checks, time_ps)
+        ledger = ledger_rows(
+            checks,
+            time_ps,
+            stage.check_steps * stage.timestep_ps,
+            injected_before,
+            whole.n_Li,
+            np.array([whole.n_Li * charge[LI] + whole.n_TFSI * charge[TFSI], charge[S6], charge[LI2S]]),
+            whole.fixed_charge_e,
+        )
+    writer.write(
+        frames=Frames(
+            step=frames.step.astype(np.int64),
+            time_ps=time_of(frames.step),
+            stage=np.full(n_frames, chunk.stage_index),
+            position=frames.position,
+            image=frames.image,
+            species=frames.species,
+            electrons=electrons,
+        ),
+        series={
+            "step": frames.step,
+            "potential_energy": frames.energy,
+            "kinetic_temperature": temperature,
+        },
+        events=events,
+        ledger=ledger,
+    )
+
+
+def state_arrays(state: State) -> dict[str, np.ndarray]:
+    """The state's leaves by name, for a checkpoint."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(path).lstrip("."): np.asarray(leaf) for path, leaf in leaves}
+
+
+def state_from_arrays(arrays: dict[str, np.ndarray], like: State) -> State:
+    """The state back from a checkpoint; `like` gives the structure. Raises TrajectoryError if one is missing."""
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
+    names = [jax.tree_util.keystr(path).lstrip(".") for path, _ in leaves]
+    if set(names) != set(arrays):
+        raise TrajectoryError(
+            "the checkpoint holds other fields than this version's state: start the run again"
+        )
+    return jax.tree_util.tree_unflatten(tree, [jax.numpy.asarray(arrays[name]) for name in names])
+
+
+def checkpoint_metadata(
+    chunk: Chunk, done: int, rows: dict[str, int], config: Config, replica: int
+) -> dict[str, Any]:
+    """Where the run stands, beside the arrays of its state."""
+    return {
+        **identity(config),
+        "replica": replica,
+        "stage": chunk.stage_index,
+        "done": done,
+        "rows": rows,
+        "neighbors": dataclasses.asdict(chunk.system.neighbors),
+    }
+
+
+def drive(
+    writer: TrajectoryWriter,
+    folder: Path,
+    config: Config,
+    replica: int,
+    built: Built,
+    system: System,
+    state: State,
+    start: tuple[int, int],
+    progress: ProgressCallback | None,
+) -> None:
+    """Simulate from `start` to the end; after each chunk write, commit, then checkpoint, in this order."""
+    total = sum(s.n_steps for s in built.plan)
+    injected = int(state.reaction.injected)
+    done, index = start[1], start[0]
+    for chunk in simulate(system, state, built.plan, start=start):
+        stage = built.plan[chunk.stage_index]
+        if chunk.stage_index != index:
+            done, index = 0, chunk.stage_index
+        n_steps = len(chunk.frames.step) * stage.record_steps
+        done += n_steps
+        write_chunk(writer, chunk, built, injected)
+        injected = int(chunk.state.reaction.injected)
+        save_checkpoint(
+            folder / CHECKPOINT,
+            state_arrays(chunk.state),
+            checkpoint_metadata(chunk, done, writer.rows(), config, replica),
+        )
+        if progress is not None:
+            rate = n_steps / max(chunk.wall_s, 1e-9)
+            progress(
+                Progress(
+                    stage.name,
+                    stage_start(built.plan, chunk.stage_index)[0] + done,
+                    total,
+                    rate,
+                    rate * stage.timestep_ps * 1e-3 * 86400.0,
+                )
+            )
+
+
+def run_replica(
+    config: Config, replica: int, root: Path, *, progress: ProgressCallback | None = None
+) -> Path:
+    """Run one replica from its start and return its folder.
+
+    root: where run folders go. A folder that is there already is an error (TrajectoryError) whose text says to
+    resume it. Writes config.json, trajectory.h5md and checkpoint.npz.
+    """
+    folder = run_folder(root, config, replica)
+    if (folder / TRAJECTORY).exists():
+        raise TrajectoryError(
+            f"{folder} holds this run already: 'dropsim resume {folder}' goes on with it, "
+            f"'dropsim analyze {folder}' reads it; delete the folder to start over"
+        )
+    built = build(config, replica)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise TrajectoryError(
+            f"{folder} cannot be written ({error.strerror}): check the disk and --out"
+        ) from error
+    with TrajectoryWriter.create(folder / TRAJECTORY, header(config, replica, built)) as writer:
+        drive(writer, folder, config, replica, built, built.system, built.state, (0, 0), progress)
+    return folder
+
+
+def resume_replica(folder: Path, *, progress: ProgressCallback | None = None) -> str | None:
+    """Go on with an interrupted run, to the bits that an uninterrupted one has.
+
+    folder: a run folder. Returns a note for the user (that nothing was left to do, or that the last checkpoint was
+    damaged and the one before was taken), or None. Raises TrajectoryError, or CheckpointMismatch where
+    configuration, precision, dropsim or jax changed since.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    replica = int(folder.name.rsplit("-r", 1)[-1]) if "-r" in folder.name else 0
+    if not (folder / CHECKPOINT).exists():
+        # Killed before the first chunk: nothing is lost by starting again.
+        (folder / TRAJECTORY).unlink(missing_ok=True)
+        built = build(config, replica)
+        with TrajectoryWriter.create(folder / TRAJECTORY, header(config, replica, built)) as writer:
+            drive(writer, folder, config, replica, built, built.system, built.state, (0, 0), progress)
+        return "no checkpoint yet: the run was started again"
+    checkpoint = load_checkpoint(folder / CHECKPOINT, identity(config))
+    built = build(config, checkpoint.metadata["replica"])
+    settings = checkpoint.metadata["neighbors"]
+    cells = settings["cells"]
+    settings = dataclasses.replace(
+        built.system.neighbors, **{**settings, "cells": None if cells is None else tuple(cells)}
+    )
+    system = dataclasses.replace(built.system, neighbors=settings)
+    state = state_from_arrays(checkpoint.arrays, built.state)
+    start = (checkpoint.metadata["stage"], checkpoint.metadata["done"])
+    if start[1] >= built.plan[start[0]].n_steps:
+        start = (start[0] + 1, 0)
+    if start[0] >= len(built.plan):
+        return checkpoint.note or f"{folder} is complete: nothing to resume"
+    with TrajectoryWriter.append(folder / TRAJECTORY, checkpoint.metadata["rows"]) as writer:
+        drive(writer, folder, config, checkpoint.metadata["replica"], built, system, state, start, progress)
+    return checkpoint.note

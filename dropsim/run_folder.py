@@ -1,0 +1,31 @@
+"""The folder of one replica: its name, its files, and the configuration that it holds. No jax here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dropsim.config import Config, config_hash
+from dropsim.config_load import config_from_values
+from dropsim.errors import TrajectoryError
+
+TRAJECTORY, CHECKPOINT, CONFIG, SUMMARY = "trajectory.h5md", "checkpoint.npz", "config.json", "summary.json"
+
+
+def run_folder(root: Path, config: Config, replica: int) -> Path:
+    """Where a replica lives: <name>-<hash of the resolved parameters>-r<replica>."""
+    return Path(root) / f"{config.run.name}-{config_hash(config)}-r{replica}"
+
+
+def read_config(folder: Path) -> Config:
+    """The configuration of a run folder. Raises TrajectoryError where it is none."""
+    path = Path(folder) / CONFIG
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrajectoryError(
+            f"{folder} is no run folder ({path} cannot be read): name one under runs/"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise TrajectoryError(f"{path} is damaged ({error}): start the run again") from error
+    return config_from_values(values, str(path))
