@@ -258,7 +258,7 @@ def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
         rows[0].legend(loc="upper right")
     rows[-1].set_xlabel("z (nm), electrode at 0 (hatched)")
     headline(figure, f"{_title(summary)}: charge along the normal of the electrode")
-    _foot(
+    footnote(
         figure,
         "Mean of the stationary frames; bands: 1.96 standard errors from blocks of frames.",
     )
