@@ -302,7 +302,9 @@ def _fitted_variance(likelihood: _StepsLikelihood, dt: float, blur: float) -> tu
     scale = quadratic / likelihood.count
     diffusivity = scale / dt
     variance = max((best + 2.0 * blur) * scale, 0.0)
-    return diffusivity, variance, _integrated_interval(likelihood, dt, excess)
+    # Where localisation error hides the diffusion, the prior alone may hold the interval off the best value.
+    low, high = _integrated_interval(likelihood, dt, excess)
+    return diffusivity, variance, (min(low, diffusivity), max(high, diffusivity))
 
 
 def _integrated_interval(likelihood: _StepsLikelihood, dt: float, excess: Array) -> tuple[float, float]:

@@ -370,6 +370,8 @@ def _assemble(
     n, onset, correlation, floor = (float(axis[i]) for axis, i in zip(axes, best, strict=True))
     bands = problem.noise(c_axis[[best[2]]], w_axis[[best[3]]], mean)[:2]
     base, amplitude, g = problem.linear_fit(n, onset, bands)
+    if amplitude <= 0.0:
+        raise AnalysisError("the area does not grow after the onset: check onset_window and baseline")
     lag = np.where(g > 0, problem.time - onset, 1.0)
     columns = [
         g,
@@ -473,7 +475,7 @@ def _rate_slope(rate: Array, log_area: Array, weight: Array) -> tuple[Array, Arr
         z = (rate - model) / model
         w0, w1, w2 = w.sum(1), (w * x).sum(1), (w * x * x).sum(1)
         r0, r1 = (w * z).sum(1), (w * x * z).sum(1)
-        determinant = np.maximum(w0 * w2 - w1**2, 1e-300)
+        determinant = np.maximum(w0 * w2 - w1**2, 1e-9 * w0 * w2 + 1e-250)
         b = b + np.clip((w2 * r0 - w1 * r1) / determinant, -1.0, 1.0)
         s = np.clip(s + np.clip((w0 * r1 - w1 * r0) / determinant, -0.5, 0.5), -8.0, 8.0)
     return b - s * centre[:, 0], s
