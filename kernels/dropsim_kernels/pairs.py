@@ -49,9 +49,7 @@ def pair_forces(
     """
     if neighbors is None:
         return _all_pairs(u, position, site_position, row_parameters, column_parameters, box, cutoff)
-    return _listed_pairs(
-        u, position, site_position, row_parameters, column_parameters, neighbors, box, cutoff
-    )
+    return _listed_pairs(u, position, site_position, row_parameters, column_parameters, neighbors, box, cutoff)
 
 
 def _evaluate(
@@ -124,7 +122,15 @@ def _listed_pairs(
     index = neighbors.index
     column_position = jnp.concatenate([position, site_position.astype(position.dtype)])
     n_columns = column_position.shape[0]
-    gathered, column = _gather_rows(column_position, column_parameters, index)
+    # Padded slots name one past the end; the last column stands in for it, and the mask drops what comes of it.
+    present = jnp.minimum(index, n_columns - 1)
+
+    def gather(values: jax.Array) -> jax.Array:
+        # One array at a time: gathered rows have to be taken apart again, which costs more on the CPU.
+        return values.at[present].get(mode="promise_in_bounds")
+
+    gathered = [gather(column_position[:, axis]) for axis in range(3)]
+    column = jax.tree.map(gather, column_parameters)
     components = [position[:, None, axis] - gathered[axis] for axis in range(3)]
     row = jax.tree.map(lambda leaf: leaf[:, None], row_parameters)
     energy, strength, nearest = _evaluate(u, row, column, components, index < n_columns, box, cutoff)
@@ -135,18 +141,3 @@ def _listed_pairs(
     forces = jnp.stack([_row_sum(strength * component, ones) for component in nearest], axis=1)
     energy_rows = _row_sum(energy * share, ones)
     return energy_rows.sum(), forces, _row_sum(strength * squared * share, ones).sum()
-
-
-def _gather_rows(position: jax.Array, parameters: Any, index: jax.Array) -> tuple[list[jax.Array], Any]:
-    """Coordinates and parameters of the listed columns; leaves of the dtype of `position` ride in one row."""
-    leaves, structure = jax.tree.flatten(parameters)
-    packed = [leaf for leaf in leaves if leaf.dtype == position.dtype]
-    table = jnp.concatenate([position, jnp.stack(packed, axis=1)], axis=1) if packed else position
-    # Padded slots name one past the end; the last row stands in for it, and the mask drops what comes of it.
-    slots = table.at[index].get(mode="clip")
-    columns = [slots[..., c] for c in range(table.shape[1])]
-    rides = iter(columns[3:])
-    gathered = [
-        next(rides) if leaf.dtype == position.dtype else leaf.at[index].get(mode="clip") for leaf in leaves
-    ]
-    return columns[:3], jax.tree.unflatten(structure, gathered)

@@ -29,10 +29,10 @@ class EwaldParameters:
 
 
 # Seconds, measured in float32 on one 2.6 GHz AVX2 core; only their ratios matter.
-_COST_PAIR = 2.5e-9
-_COST_LISTED_PAIR = 6.0e-9
-_COST_WAVE = 6.0e-9
-_COST_MODE = 4.0e-10
+_COST_PAIR = 2.8e-9
+_COST_LISTED_PAIR = 5.5e-9
+_COST_WAVE = 1.5e-9
+_COST_MODE = 5.0e-10
 
 
 def _real_space_error(alpha: float, cutoff: float, n_charges: float, volume: float) -> float:
@@ -40,9 +40,7 @@ def _real_space_error(alpha: float, cutoff: float, n_charges: float, volume: flo
     return 2 * math.sqrt(n_charges / (cutoff * volume)) * math.exp(-((alpha * cutoff) ** 2))
 
 
-def _reciprocal_error(
-    alpha: float, n_max: tuple[int, int, int], n_charges: float, lengths: np.ndarray
-) -> float:
+def _reciprocal_error(alpha: float, n_max: tuple[int, int, int], n_charges: float, lengths: np.ndarray) -> float:
     """Rms force error of the truncated k sum, in q^2: the sum over the omitted k, for random positions.
 
     (4 pi/V) sqrt(N sum_{omitted} exp(-k^2/2 alpha^2)/k^2), the lattice sum behind the integral of Kolafa and
