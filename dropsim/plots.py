@@ -1,5 +1,15 @@
 """Figures: arrays and summaries in, PNG and SVG files out; only the plots modules use matplotlib."""
 
+from dropsim.plots_overview import plot_overview
 from dropsim.plots_run import RUN_FIGURES, plot_run
+from dropsim.plots_study import plot_comparison, plot_contrast
+from dropsim.plots_tier import plot_droplet_tier
 
-__all__ = ["RUN_FIGURES", "plot_run"]
+__all__ = [
+    "RUN_FIGURES",
+    "plot_comparison",
+    "plot_contrast",
+    "plot_droplet_tier",
+    "plot_overview",
+    "plot_run",
+]

@@ -155,11 +155,6 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
     return number_text(float(estimate["value"]), interval_of(estimate), str(estimate["unit"]))
 
 
-def panel_letter(axes: Axes, letter: str) -> None:
-    """A bold letter at the upper left of a panel's title line."""
-    axes.set_title(letter, loc="left", fontweight="bold")
-
-
 def wall_strip(axes: Axes, low: float, high: float, *, vertical: bool) -> None:
     """Hatch the electrode between two heights, as a column (height along x) or a row (height along y)."""
     span = axes.axvspan if vertical else axes.axhspan

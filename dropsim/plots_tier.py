@@ -1,0 +1,352 @@
+"""The figure of the droplet tier: one droplet through a potential protocol, and its realisations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from numpy.typing import NDArray
+
+from dropsim.observables.diffusion import mean_squared_displacement
+from dropsim.plots_style import (
+    FITTED,
+    INK,
+    LIQUID,
+    MEASURED,
+    MUTED,
+    REFERENCE,
+    figure_style,
+    footnote,
+    headline,
+    known,
+    legend_above,
+    new_figure,
+    number_text,
+    save_figure,
+)
+from dropsim.units import ELEMENTARY_CHARGE_C
+
+FOLDER = "figures"
+ELECTRONS_PER_UNIT = 10
+# Single realisations drawn as lines; the band is over all of them.
+DRAWN = 24
+TRACK = "#5B8DB8"
+# Weak fills of the protocol's plateaus: driving electrons in, and out.
+REDUCING, OXIDISING = "#E3ECF5", "#FBE9DD"
+
+
+class Solution(Protocol):
+    """What is read of a droplet's history: the fields of `DropletSolution` of the same names."""
+
+    @property
+    def time_s(self) -> NDArray[Any]: ...
+    @property
+    def area_nm2(self) -> NDArray[Any]: ...
+    @property
+    def n_liquid(self) -> NDArray[Any]: ...
+    @property
+    def n_electrons(self) -> NDArray[Any]: ...
+    @property
+    def n_solid(self) -> NDArray[Any]: ...
+    @property
+    def injected_e(self) -> NDArray[Any]: ...
+    @property
+    def ejected_e(self) -> NDArray[Any]: ...
+    @property
+    def nucleation_time_s(self) -> NDArray[Any]: ...
+    @property
+    def centroid_nm(self) -> NDArray[Any] | None: ...
+
+
+def electrons_per_unit(solution: Solution) -> NDArray[np.float64]:
+    """Electrons per S6 that the droplet holds, (N_e + 10 N_s)/(N + N_s); nan where it holds less than one S6."""
+    units = np.asarray(solution.n_liquid, float) + np.asarray(solution.n_solid, float)
+    electrons = np.asarray(solution.n_electrons, float) + ELECTRONS_PER_UNIT * np.asarray(
+        solution.n_solid, float
+    )
+    return np.where(units >= 1.0, electrons / np.where(units >= 1.0, units, 1.0), np.nan)
+
+
+def frame_current_fA(solution: Solution) -> NDArray[np.float64]:
+    """Current averaged between saves, fA, with the leading axes of the solution: (..., T - 1), from counts.
+
+    A mean field's current at an instant is not used: charging of a small seed is a spike far narrower than a frame.
+    """
+    net = np.asarray(solution.injected_e, float) - np.asarray(solution.ejected_e, float)
+    return np.diff(net, axis=-1) / np.diff(np.asarray(solution.time_s, float)) * ELEMENTARY_CHARGE_C * 1e15
+
+
+def conversion_end(solution: Solution, share: float = 0.9) -> float | None:
+    """First saved time (s) at which `share` of a droplet's units are solid, None if that never is."""
+    solid = np.asarray(solution.n_solid, float)
+    units = solid + np.asarray(solution.n_liquid, float)
+    done = (units >= 1.0) & (solid >= share * units)
+    return float(solution.time_s[np.argmax(done)]) if done.any() else None
+
+
+def event_window(mean: Solution, realisations: Solution | None = None) -> tuple[float, float]:
+    """From shortly before the droplet appears to shortly after it has converted (or the end), s."""
+    time = np.asarray(mean.time_s, float)
+    present = np.flatnonzero(np.asarray(mean.area_nm2, float) > 0)
+    if not present.size:
+        return float(time[0]), float(time[-1])
+    start = float(time[present[0]])
+    end = conversion_end(mean)
+    if realisations is not None:
+        nucleated = np.atleast_1d(np.asarray(realisations.nucleation_time_s, float))
+        if np.isfinite(nucleated).any():
+            end = max(end or 0.0, float(np.nanmax(nucleated)))
+    end = float(time[-1]) if end is None else end
+    pad = 0.35 * max(end - start, 4.0 * float(np.median(np.diff(time))))
+    return max(start - pad, float(time[0])), min(end + pad, float(time[-1]))
+
+
+def shade_protocol(
+    axes: Axes, protocol: Sequence[Mapping[str, float]], standard_V: float = 0.0, *, named: bool = True
+) -> None:
+    """Shade the plateaus of potential over a time axis in s, with their values on top of the panel."""
+    start = 0.0
+    low, high = axes.get_xlim()
+    for step in protocol:
+        end = start + float(step["duration_s"])
+        potential = float(step["potential_V"])
+        axes.axvspan(
+            start, end, color=REDUCING if potential <= standard_V else OXIDISING, linewidth=0, zorder=0
+        )
+        middle = 0.5 * (max(start, low) + min(end, high))
+        if named and min(end, high) - max(start, low) > 0.12 * (high - low):
+            axes.annotate(
+                f"E = {potential:+.2f} V".replace("-", "−"),
+                (middle, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, -3),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                fontsize=7.0,
+                color=MUTED,
+            )
+        start = end
+    axes.set_xlim(low, high)
+
+
+def _band(axes: Axes, time: np.ndarray, values: np.ndarray, colour: str, *, lines: bool = True) -> None:
+    """Realisations (K, T): thin lines of the first ones, and the band from 16 to 84 % of all."""
+    good = np.isfinite(values).any(axis=0)
+    if lines:
+        paths = [np.column_stack([time, row]) for row in values[:DRAWN]]
+        # Many points: as an image inside the SVG, or that would be megabytes.
+        axes.add_collection(LineCollection(paths, colors=colour, linewidths=0.4, alpha=0.35, rasterized=True))
+    low, high = np.nanquantile(values[:, good], [0.16, 0.84], axis=0)
+    axes.fill_between(
+        time[good],
+        low,
+        high,
+        color=colour,
+        alpha=0.28,
+        linewidth=0,
+        label=f"16 to 84 % of {len(values)}" if lines else None,
+    )
+
+
+def draw_area(
+    axes: Axes,
+    mean: Solution,
+    realisations: Solution | None,
+    protocol: Sequence[Mapping[str, float]],
+    window: tuple[float, float],
+    *,
+    standard_V: float = 0.0,
+    named: bool = True,
+) -> None:
+    """Projected area against time in a window of the protocol, with the plateaus shaded."""
+    time = np.asarray(mean.time_s, float)
+    axes.set_xlim(*window)
+    top = float(np.max(mean.area_nm2))
+    if realisations is not None:
+        area = np.asarray(realisations.area_nm2, float)
+        _band(axes, time, area, TRACK)
+        top = max(top, float(area.max()))
+    axes.plot(time, mean.area_nm2, color=INK, linewidth=1.3, label="mean field")
+    axes.set_ylim(0.0, 1.3 * top if top > 0 else 1.0)
+    axes.set_ylabel("projected area (nm²)")
+    axes.set_xlabel("time (s)")
+    shade_protocol(axes, protocol, standard_V, named=named)
+
+
+def _mark_events(axes: Axes, mean: Solution, onset_s: float | None) -> None:
+    """Vertical lines at onset, nucleation and 90 % conversion of the mean field."""
+    nucleation = float(np.asarray(mean.nucleation_time_s))
+    marks = [
+        ("onset", onset_s, ":", MUTED),
+        ("nucleation", nucleation if np.isfinite(nucleation) else None, "--", FITTED),
+        ("90 % solid (next frame)", conversion_end(mean), "-.", LIQUID),
+    ]
+    for name, at, style, colour in marks:
+        if at is not None:
+            axes.axvline(
+                at, color=colour, linestyle=style, linewidth=1.1, label=f"{name}, {number_text(at)} s"
+            )
+
+
+def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: Mapping[str, Any]) -> None:
+    """One centroid track while the droplet is there, its MSD, and that of all tracks together."""
+    assert realisations.centroid_nm is not None
+    time = np.asarray(realisations.time_s, float)
+    liquid = np.asarray(realisations.n_liquid) > 0
+    dt = float(np.median(np.diff(time)))
+    runs = [_longest(row) for row in liquid]
+    long = [k for k, run in enumerate(runs) if run.stop - run.start >= 3]
+    if not long:
+        for axes in (track_axes, msd_axes):
+            axes.text(
+                0.5, 0.5, "liquid in fewer than\nthree saved frames", ha="center", va="center", color=MUTED
+            )
+            axes.set_axis_off()
+        return
+    first = long[0]
+    track = np.asarray(realisations.centroid_nm, float)[first, runs[first]]
+    track_axes.plot(*track.T, color=MEASURED, linewidth=0.9)
+    track_axes.plot(*track[0], "o", color=INK, markerfacecolor="white", markersize=4.5, label="seed")
+    track_axes.plot(*track[-1], "s", color=INK, markersize=4, label="last liquid frame")
+    middle = 0.5 * (track.max(axis=0) + track.min(axis=0))
+    half = 0.65 * float(np.ptp(track, axis=0).max()) or 1.0
+    track_axes.set_xlim(middle[0] - half, middle[0] + half)
+    track_axes.set_ylim(middle[1] - half, middle[1] + half)
+    track_axes.set_aspect("equal")
+    track_axes.set_xlabel("x (nm)")
+    track_axes.set_ylabel("y (nm)")
+    legend_above(track_axes, 2)
+
+    curves, moving = [], []
+    longest = max(runs[k].stop - runs[k].start for k in long)
+    for k in long:
+        path = np.asarray(realisations.centroid_nm, float)[k, runs[k]]
+        if np.ptp(path, axis=0).min() > 0:
+            moving.append(k)
+            curves.append(
+                np.pad(mean_squared_displacement(path), (0, longest - len(path)), constant_values=np.nan)
+            )
+    if curves:
+        table = np.array(curves)
+        # Each track weighs as much as it has displacements of that lag.
+        weight = np.array(
+            [[max(runs[k].stop - runs[k].start - i, 0) for i in range(longest)] for k in moving]
+        )
+        lag = dt * np.arange(longest)
+        msd_axes.plot(lag, table[0], color=MEASURED, linewidth=1.0, label="this track")
+        # A mean over tracks counts only where most of them are that long.
+        common = np.isfinite(table).sum(axis=0) >= max(2, 0.5 * len(table))
+        if common.sum() > 1:
+            share = (weight / weight.sum(axis=0))[:, common]
+            mean = np.nansum(table[:, common] * share, axis=0)
+            # Tracks are independent of each other, the windows within one are not.
+            error = np.sqrt(np.nansum((share * (table[:, common] - mean)) ** 2, axis=0))
+            at = lag[common]
+            msd_axes.fill_between(
+                at, mean - 1.96 * error, mean + 1.96 * error, color=INK, alpha=0.15, linewidth=0
+            )
+            msd_axes.plot(at, mean, color=INK, linewidth=1.3, label=f"{len(table)} tracks, 95 % band")
+        put_in = summary.get("centroid_diffusivity_nm2_per_s")
+        if put_in is not None:
+            msd_axes.plot(
+                lag,
+                4.0 * float(put_in) * lag,
+                "--",
+                color=REFERENCE,
+                label=f"4 D t, D put in:\n{number_text(float(put_in))} nm²/s",
+            )
+    estimate = summary.get("estimates", {}).get("tier_centroid_diffusivity")
+    if known(estimate):
+        text = f"measured D = {number_text(float(estimate['value']), None, str(estimate['unit']))}"
+        msd_axes.plot([], [], " ", label=text)
+    msd_axes.set_xlabel("lag time (s)")
+    msd_axes.set_ylabel("MSD (nm²)")
+    msd_axes.set_xlim(left=0)
+    msd_axes.set_ylim(0.0, 1.5 * msd_axes.get_ylim()[1])
+    msd_axes.legend(loc="upper left", handlelength=1.5)
+
+
+def _longest(present: np.ndarray) -> slice:
+    """The longest run of consecutive true frames."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]]).astype(int)))
+    if not edges.size:
+        return slice(0, 0)
+    starts, ends = edges[::2], edges[1::2]
+    best = int(np.argmax(ends - starts))
+    return slice(int(starts[best]), int(ends[best]))
+
+
+def plot_droplet_tier(
+    folder: Path, solution_mean: Solution, realisations: Solution, summary: Mapping[str, Any]
+) -> list[Path]:
+    """Draw the droplet tier into <folder>/figures/droplet_tier as PNG and SVG; returns both paths.
+
+    solution_mean: the mean-field `DropletSolution`, fields (T,); realisations: of the jump process at the same
+    times, fields (K, T), centroid_nm (K, T, 2). summary: `protocol`, rows of potential_V and duration_s;
+    `inputs_note`, the sentence that says which inputs are put in; and, where known, `title`, `onset_s`,
+    `standard_potential_V` (0 if absent), `centroid_diffusivity_nm2_per_s` (put in) and an estimate
+    `tier_centroid_diffusivity` under `estimates`. Areas in nm², times in s, currents in fA. Raises ValueError
+    where the two solutions have different times, KeyError without protocol or inputs_note.
+    """
+    time = np.asarray(solution_mean.time_s, float)
+    if not np.array_equal(time, np.asarray(realisations.time_s, float)):
+        raise ValueError("solution_mean and realisations must be saved at the same times")
+    protocol, note = summary["protocol"], str(summary["inputs_note"])
+    standard = float(summary.get("standard_potential_V") or 0.0)
+    onset = summary.get("onset_s")
+    whole = (float(time[0]), float(time[-1]))
+    window = event_window(solution_mean, realisations)
+    with figure_style():
+        figure = new_figure(7.6)
+        panels = figure.subplot_mosaic(
+            [["area"] * 6, ["zoom"] * 3 + ["charge"] * 3, ["current"] * 2 + ["track"] * 2 + ["msd"] * 2],
+            height_ratios=(1.0, 1.15, 1.15),
+        )
+        draw_area(panels["area"], solution_mean, realisations, protocol, whole, standard_V=standard)
+        draw_area(
+            panels["zoom"], solution_mean, realisations, protocol, window, standard_V=standard, named=False
+        )
+        _mark_events(panels["area"], solution_mean, None if onset is None else float(onset))
+        _mark_events(panels["zoom"], solution_mean, None if onset is None else float(onset))
+        legend_above(panels["area"], 5)
+        panels["zoom"].set_title("the same, from onset to conversion", loc="left")
+
+        charge = panels["charge"]
+        charge.set_xlim(*window)
+        _band(charge, time, electrons_per_unit(realisations), TRACK)
+        charge.plot(time, electrons_per_unit(solution_mean), color=INK)
+        charge.set_ylim(0.0, 11.5)
+        charge.set_xlabel("time (s)")
+        charge.set_ylabel("electrons per S₆ (e)")
+        charge.set_title("charge of the droplet, solid units count 10 e", loc="left")
+        shade_protocol(charge, protocol, standard, named=False)
+
+        current = panels["current"]
+        current.set_xlim(*window)
+        flow, middle = frame_current_fA(realisations), 0.5 * (time[1:] + time[:-1])
+        _band(current, middle, flow, TRACK, lines=False)
+        current.plot(middle, frame_current_fA(solution_mean), color=INK)
+        current.plot(
+            middle, flow.mean(axis=0), "--", color=MEASURED, linewidth=1.0, label="mean of realisations"
+        )
+        seen = (middle >= window[0]) & (middle <= window[1])
+        peak = np.concatenate([np.quantile(flow[:, seen], [0.0, 0.95], axis=0).ravel(), [0.0]])
+        current.set_ylim(1.1 * float(peak.min()), 1.1 * float(peak.max()) or 1.0)
+        current.set_xlabel("time (s)")
+        current.set_ylabel("current, mean per frame (fA)")
+        legend_above(current, 1)
+        shade_protocol(current, protocol, standard, named=False)
+
+        if realisations.centroid_nm is not None:
+            _motion(panels["track"], panels["msd"], realisations, summary)
+        else:
+            figure.delaxes(panels["track"])
+            figure.delaxes(panels["msd"])
+        headline(figure, str(summary.get("title") or "one droplet, seconds"))
+        footnote(figure, note)
+        return save_figure(figure, Path(folder) / FOLDER / "droplet_tier")
