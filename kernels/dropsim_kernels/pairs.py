@@ -43,9 +43,8 @@ def pair_forces(
     Errors: an overflowed list is not noticed here (look at `neighbors.overflow`); two particles at one place
     give a value that is not finite, on purpose. Validity: cutoff of at most half the shortest periodic
     length. The virial holds the pairs as counted in the energy, sites included. The energy may itself be
-    differentiated. Cost on one AVX2 core in float32, Lennard-Jones and Ewald: 2 to 3 ns for each of
-    N (N + S) pairs without a list, about twice that per slot with one; so a list pays where it leaves
-    less than half of the pairs.
+    differentiated. Cost on one AVX2 core in float32, Lennard-Jones and Ewald: 3 to 5 ns for each of
+    N (N + S) pairs without a list, 4 to 5.5 ns for each of N K slots with one.
     """
     if neighbors is None:
         return _all_pairs(u, position, site_position, row_parameters, column_parameters, box, cutoff)

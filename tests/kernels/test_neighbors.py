@@ -71,14 +71,14 @@ def test_cells_and_all_pairs_give_the_same_list():
 @pytest.mark.parametrize("field", ["capacity", "cell_capacity"])
 def test_overflow_is_flagged_and_regrowing_mends_it(field):
     position, sites, box = scene((7.0, 6.0, 8.0), (True, True, False), 300, 30, margin=0.0)
-    settings = dataclasses.replace(allocate(position, sites, box, 0.9, 0.2), **{field: 2})
+    enough = allocate(position, sites, box, 0.9, 0.2, headroom=1.0)
+    settings = dataclasses.replace(enough, **{field: getattr(enough, field) // 2})
     neighbors = build(position, sites, box, settings)
     assert bool(neighbors.overflow)
-    for _ in range(20):
-        if not bool(neighbors.overflow):
-            break
-        settings = regrow(settings)
-        neighbors = build(position, sites, box, settings)
+    for _ in range(3):
+        if bool(neighbors.overflow):
+            settings = regrow(settings)
+            neighbors = build(position, sites, box, settings)
     assert not bool(neighbors.overflow)
     rows = [[j for j in row if j < 330] for row in np.asarray(neighbors.index).tolist()]
     assert rows == naive_rows(position, sites, box, 1.1)

@@ -102,9 +102,7 @@ def _wave_indices(n_max: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, 
     ellipsoid (n/n_max)^2 <= 1 is cut out, and k = 0 left out.
     """
     safe = [max(n, 1) for n in n_max]
-    n_x, n_y = np.meshgrid(
-        np.arange(-n_max[0], n_max[0] + 1), np.arange(-n_max[1], n_max[1] + 1), indexing="ij"
-    )
+    n_x, n_y = np.meshgrid(np.arange(-n_max[0], n_max[0] + 1), np.arange(-n_max[1], n_max[1] + 1), indexing="ij")
     lateral = (n_x / safe[0]) ** 2 + (n_y / safe[1]) ** 2
     inside = lateral <= 1.0 + 1e-9
     n_x, n_y, lateral = n_x[inside], n_y[inside], lateral[inside]
@@ -238,9 +236,7 @@ def reciprocal(
     summed_kz = _matmul(conjugate * jnp.concatenate([k_z, k_z])[None, :], z_waves)
     lateral = summed[:n_xy] * xy_sin + summed[n_xy:] * xy_cos
     normal = summed_kz[:n_xy] * xy_sin + summed_kz[n_xy:] * xy_cos
-    forces = jnp.concatenate(
-        [_matmul(jnp.stack([k_x, k_y]), lateral), _matmul(jnp.ones((1, n_xy), dtype), normal)]
-    )
+    forces = jnp.concatenate([_matmul(jnp.stack([k_x, k_y]), lateral), _matmul(jnp.ones((1, n_xy), dtype), normal)])
     return energy, (2 * charge[None, :] * forces).T
 
 
@@ -254,9 +250,7 @@ def self_energy(charge: jax.Array, parameters: EwaldParameters) -> jax.Array:
 
     q_j -> `charge`: (N,), mobile charges only where the sites come as `fixed_structure`. Returns a scalar.
     """
-    return (
-        -(jnp.asarray(parameters.alpha).astype(charge.dtype) / math.sqrt(math.pi)) * (charge * charge).sum()
-    )
+    return -(jnp.asarray(parameters.alpha).astype(charge.dtype) / math.sqrt(math.pi)) * (charge * charge).sum()
 
 
 def background_energy(
@@ -381,9 +375,7 @@ def real_space_energy_forces(
         return q_row * q_column * ewald_real(r, alpha)
 
     columns = jnp.concatenate([charge, site_charge.astype(charge.dtype)])
-    energy, forces, _ = pair_forces(
-        u, position, site_position, charge, columns, neighbors, box, parameters.cutoff
-    )
+    energy, forces, _ = pair_forces(u, position, site_position, charge, columns, neighbors, box, parameters.cutoff)
     return energy, forces
 
 
