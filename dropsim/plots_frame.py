@@ -211,6 +211,11 @@ def _scale_bar(axes: Axes, horizontal: float, vertical: float, length_nm: float)
     )
 
 
+def _darker(colour: str) -> tuple[float, float, float]:
+    red, green, blue = to_rgb(colour)
+    return (0.62 * red, 0.62 * green, 0.62 * blue)
+
+
 def legend_handles(scene: Scene) -> list[Line2D]:
     """One entry per kind of bead that is there, with its number."""
     code = np.concatenate([scene.species, scene.site_species])
@@ -223,7 +228,7 @@ def legend_handles(scene: Scene) -> list[Line2D]:
             marker="o",
             markersize=4.0 if kind == N_RING else 6.5 if kind in (0, MO) else 8.0,
             markerfacecolor=COLOURS[kind],
-            markeredgecolor=tuple(0.62 * c for c in to_rgb(COLOURS[kind])),
+            markeredgecolor=_darker(COLOURS[kind]),
             markeredgewidth=0.5,
             label=f"{NAMES[kind]} ({int((code == kind).sum())})",
         )

@@ -42,8 +42,9 @@ def _run_panel(figure: SubFigure, curves: Curves | None, letter: str, title: str
         side.set_axis_off()
     else:
         scene = centred(scene)
-        for axes, view in ((top, "top"), (side, "side")):
-            draw_view(axes, scene, view, ticks=False)
+        draw_view(top, scene, "top", ticks=False)
+        draw_view(side, scene, "side", ticks=False)
+        for axes in (top, side):
             axes.set_anchor("N")
         top.set_xlabel("from above")
         side.set_xlabel("from the side")
@@ -140,8 +141,8 @@ def plot_overview(
         raise ValueError("curves_main has no final frame: analyse the run again")
     with figure_style():
         figure = new_figure(5.7)
-        upper, lower = figure.subfigures(2, 1, height_ratios=(0.9, 1.0))
-        parts = [*upper.subfigures(1, 2, wspace=0.03), *lower.subfigures(1, 2, wspace=0.03)]
+        grid = figure.add_gridspec(2, 2, height_ratios=(0.9, 1.0))
+        parts = [figure.add_subfigure(grid[row, column]) for row in (0, 1) for column in (0, 1)]
         _run_panel(parts[0], curves_main, "a", title_main)
         _run_panel(parts[1], curves_control, "b", title_control)
         _tier_panel(parts[2], tier_mean, tier_realisations, protocol)

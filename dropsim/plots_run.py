@@ -20,6 +20,7 @@ from dropsim.plots_style import (
     MEASURED,
     MUTED,
     REFERENCE,
+    SOLID,
     estimate_text,
     figure_style,
     footnote,
@@ -41,6 +42,7 @@ Summary = Mapping[str, Any]
 
 FOLDER = "figures"
 ELECTRONS_PER_UNIT = 10
+CONVERSION_CLOCK = "time (ps, compressed reaction clock)"
 # Bins of the ledger's current: enough to see the conversion, few enough to average the single electrons.
 CURRENT_BINS = 60
 
@@ -304,7 +306,7 @@ def _ledger(summary: Summary, curves: Curves) -> Figure | None:
         label="10 × converted units (6 Li₂S each)",
     )
     rows[1].set_ylabel("electrons (e)")
-    rows[1].set_xlabel("time (ps, compressed reaction clock)")
+    rows[1].set_xlabel(CONVERSION_CLOCK)
     begin = _fact(summary, "nucleation_time_ps")
     if begin is not None:
         for axes in rows:
@@ -317,6 +319,36 @@ def _ledger(summary: Summary, curves: Curves) -> Figure | None:
     return figure
 
 
+def _conversion(summary: Summary, curves: Curves) -> Figure | None:
+    if not _has(curves, "react_time_ps", "react_area_nm2", "react_size", "react_converted"):
+        return None
+    time = curves["react_time_ps"]
+    figure = new_figure(4.0)
+    area, size = figure.subplots(2, 1, sharex=True, height_ratios=(1.4, 1.0))
+    area.plot(time, curves["react_area_nm2"], "-", color=MEASURED, linewidth=0.8, marker=".", markersize=3.5)
+    area.set_ylabel("projected area (nm²)")
+    area.set_ylim(bottom=0)
+    ratio = _estimate(summary, "area_ratio_after_conversion")
+    if ratio:
+        area.set_title(f"area per unit, after / before = {estimate_text(ratio)}", loc="left")
+    size.plot(
+        time, curves["react_size"], color=LIQUID, drawstyle="steps-mid", label="sulfur beads in the droplet"
+    )
+    size.plot(
+        time, curves["react_converted"], color=SOLID, drawstyle="steps-mid", label="of these Li₂S units"
+    )
+    size.set_ylabel("beads")
+    size.set_ylim(bottom=0)
+    size.set_xlabel(CONVERSION_CLOCK)
+    begin = _fact(summary, "nucleation_time_ps")
+    if begin is not None:
+        area.axvline(float(begin), color=INK, linestyle=":", linewidth=1.3)
+        size.axvline(float(begin), color=INK, linestyle=":", linewidth=1.3, label=f"nucleation, {begin:g} ps")
+    legend_above(size, 3)
+    headline(figure, f"{_title(summary)}: the converting droplet")
+    return figure
+
+
 _Draw = Callable[[Summary, Curves], Figure | None]
 RUN_FIGURES: dict[str, _Draw] = {
     "final_frame": _final_frame,
@@ -325,6 +357,7 @@ RUN_FIGURES: dict[str, _Draw] = {
     "force": _force,
     "charge_density": _charge_density,
     "ledger": _ledger,
+    "conversion": _conversion,
 }
 
 

@@ -225,10 +225,11 @@ def draw_contrast(axes: Axes, conditions: Sequence[Mapping[str, Any]], key: str,
                 fontsize=7.0,
             )
             continue
-        value, low, high = (estimate.get(k) for k in ("value", "low", "high"))
+        value, low, high = float(estimate["value"]), estimate.get("low"), estimate.get("high")
         axes.barh(place, value, height=0.56, color="#C4D6E8", zorder=1)
-        known_interval = low is not None and high is not None
-        if known_interval:
+        shown = [value, *dots]
+        if low is not None and high is not None:
+            shown += [float(low), float(high)]
             axes.plot([low, high], [place, place], color=INK, linewidth=1.4, zorder=3)
         axes.plot([value], [place], "o", color=MEASURED, markersize=4.5, zorder=4)
         if dots:
@@ -244,7 +245,7 @@ def draw_contrast(axes: Axes, conditions: Sequence[Mapping[str, Any]], key: str,
             va="center",
             fontsize=7.4,
         )
-        top = max(top, value, high if known_interval else value, *dots)
+        top = max(top, *shown)
     axes.set_xlim(0.0, 1.28 * top if top > 0 else 1.0)
     axes.set_ylim(len(conditions) - 0.5, -0.5)
     axes.set_yticks(places, [_wrapped_name(c) for c in conditions], parse_math=False)

@@ -71,7 +71,8 @@ _UNIT_TEXT = {
 
 def figure_style() -> AbstractContextManager[None]:
     """The settings under which a figure is made and saved; the caller's own come back afterwards."""
-    return matplotlib.rc_context(STYLE)
+    settings: Any = STYLE
+    return matplotlib.rc_context(settings)
 
 
 def new_figure(height_in: float, width_in: float = PAGE_WIDTH_IN) -> Figure:
@@ -122,7 +123,7 @@ def interval_of(estimate: Mapping[str, Any]) -> tuple[float, float] | None:
 def number_text(value: float, interval: tuple[float, float] | None = None, unit: str = "1") -> str:
     """A number with its interval and unit, as "3.1 [2.4, 4.0] × 10⁷ nm²/s".
 
-    The digits follow the width of the interval (two of it are shown); without one, three significant digits.
+    The digits follow the interval, two of whose half width are shown; without one, three significant digits.
     """
     size = max(abs(x) for x in (value, *(interval or ())))
     # The power of the value itself, unless the interval dwarfs it.

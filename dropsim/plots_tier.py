@@ -137,6 +137,8 @@ def shade_protocol(
 def _band(axes: Axes, time: np.ndarray, values: np.ndarray, colour: str, *, lines: bool = True) -> None:
     """Realisations (K, T): thin lines of the first ones, and the band from 16 to 84 % of all."""
     good = np.isfinite(values).any(axis=0)
+    if not good.any():
+        return
     if lines:
         paths = [np.column_stack([time, row]) for row in values[:DRAWN]]
         # Many points: as an image inside the SVG, or that would be megabytes.
@@ -304,19 +306,18 @@ def plot_droplet_tier(
     with figure_style():
         figure = new_figure(7.6)
         panels = figure.subplot_mosaic(
-            [["area"] * 6, ["zoom"] * 3 + ["charge"] * 3, ["current"] * 2 + ["track"] * 2 + ["msd"] * 2],
+            "aaaaaa;zzzccc;iittmm",
             height_ratios=(1.0, 1.15, 1.15),
         )
-        draw_area(panels["area"], solution_mean, realisations, protocol, whole, standard_V=standard)
-        draw_area(
-            panels["zoom"], solution_mean, realisations, protocol, window, standard_V=standard, named=False
-        )
-        _mark_events(panels["area"], solution_mean, None if onset is None else float(onset))
-        _mark_events(panels["zoom"], solution_mean, None if onset is None else float(onset))
-        legend_above(panels["area"], 5)
-        panels["zoom"].set_title("the same, from onset to conversion", loc="left")
+        area, zoom, charge, current = (panels[name] for name in "azci")
+        for axes, span in ((area, whole), (zoom, window)):
+            draw_area(
+                axes, solution_mean, realisations, protocol, span, standard_V=standard, named=axes is area
+            )
+            _mark_events(axes, solution_mean, None if onset is None else float(onset))
+        legend_above(area, 5)
+        zoom.set_title("the same, from onset to conversion", loc="left")
 
-        charge = panels["charge"]
         charge.set_xlim(*window)
         _band(charge, time, electrons_per_unit(realisations), TRACK)
         charge.plot(time, electrons_per_unit(solution_mean), color=INK)
@@ -326,7 +327,6 @@ def plot_droplet_tier(
         charge.set_title("charge of the droplet, solid units count 10 e", loc="left")
         shade_protocol(charge, protocol, standard, named=False)
 
-        current = panels["current"]
         current.set_xlim(*window)
         flow, middle = frame_current_fA(realisations), 0.5 * (time[1:] + time[:-1])
         _band(current, middle, flow, TRACK, lines=False)
@@ -343,10 +343,10 @@ def plot_droplet_tier(
         shade_protocol(current, protocol, standard, named=False)
 
         if realisations.centroid_nm is not None:
-            _motion(panels["track"], panels["msd"], realisations, summary)
+            _motion(panels["t"], panels["m"], realisations, summary)
         else:
-            figure.delaxes(panels["track"])
-            figure.delaxes(panels["msd"])
+            figure.delaxes(panels["t"])
+            figure.delaxes(panels["m"])
         headline(figure, str(summary.get("title") or "one droplet, seconds"))
         footnote(figure, note)
         return save_figure(figure, Path(folder) / FOLDER / "droplet_tier")
