@@ -63,6 +63,8 @@ Floats = NDArray[np.float64]
 DROPLET_SIZE = 8
 # A droplet's area is called grown when it first reaches this share of its largest value.
 GROWN_SHARE = 0.9
+# Clusters that reach below this height (nm) belong to the wall, not to the solution.
+BULK_NM = 2.0
 CURVES = "curves.npz"
 
 
@@ -131,6 +133,15 @@ def main_droplet(tracks: Sequence[DropletTrack], last_frame: int) -> DropletTrac
     alive = [t for t in tracks if t.frame[-1] >= last_frame - 10]
     candidates = alive or list(tracks)
     return max(candidates, key=lambda t: (np.median(t.size[-10:]), len(t.frame)), default=None)
+
+
+def free_of_the_wall(labels: np.ndarray, height: Floats) -> np.ndarray:
+    """Cluster labels (T, N) with -1 for every member of a cluster that reaches below BULK_NM; height: (T, N)."""
+    free = labels.copy()
+    for frame, label, z in zip(free, labels, height, strict=True):
+        low = np.unique(label[(label >= 0) & (z < BULK_NM)])
+        frame[np.isin(label, low)] = -1
+    return free
 
 
 def _growth(out: _Collector, tracks: Sequence[DropletTrack], last_frame: int) -> None:
@@ -226,11 +237,11 @@ def _motion(out: _Collector, frames: _Frames, tracks: Sequence[DropletTrack], te
         ).D
         out.estimates["centroid_diffusivity_straight_line"] = ordinary_msd_fit(centroid, dt_s)
         diffusivity = gls.D.value
-        summary = force_summary(centroid, dt_s, diffusivity, temperature_K)
+        summary = force_summary(centroid, dt_s, gls.D, temperature_K)
         out.estimates["mean_force"] = summary.mean_magnitude
         out.estimates["brownian_force_null"] = summary.null.mean_force
         out.estimates["directed_force"] = summary.directed_magnitude
-        out.facts["force_verdict"] = directed_force_verdict(centroid, dt_s, diffusivity, temperature_K).text
+        out.facts["force_verdict"] = directed_force_verdict(centroid, dt_s, temperature_K).text
         force_time, force = drag_force(centroid, dt_s, diffusivity, temperature_K)
         out.curves |= {
             "force_time_ps": time[0] + force_time * 1e12,
@@ -260,11 +271,12 @@ def _structure(out: _Collector, frames: _Frames, lengths: Floats, charges: Float
     def sizes() -> None:
         # As the published table counts them: an Li-bridge joins, mere proximity does not.
         bridged = cluster_labels_series(frames.position, frames.species, lengths, criterion="li-bridge")
+        bridged = free_of_the_wall(bridged, frames.position[..., 2])
         table = cluster_size_distribution(bridged)
         for size, key in ((1, "cluster_monomer_fraction"), (2, "cluster_dimer_fraction")):
             at = np.flatnonzero(table.size == size)
             p, se = (float(table.probability[at[0]]), float(table.standard_error[at[0]])) if len(at) else (0.0, 0.0)
-            out.estimates[key] = Estimate(p, se, "1", 5.0, f"P({size}) of Li-bridged clusters, block error")
+            out.estimates[key] = Estimate(p, se, "1", 5.0, f"P({size}) of Li-bridged clusters above {BULK_NM:g} nm, block error")
 
     out.attempt(("cluster_monomer_fraction", "cluster_dimer_fraction"), sizes)
 

@@ -28,6 +28,9 @@ SKIN_NM = 0.3
 INSERTION_FRACTION = 0.85
 INSERTION_TRIES = 20_000
 MINIMISER_STEPS = 200
+# Up to this many charges all pairs are met in order, which costs less than a list; the cutoff is then free, and
+# the largest one leaves the fewest wave vectors (measured: 3300 steps/s against 2100 with the cost model's own).
+ALL_PAIRS_BELOW = 500
 
 
 def relative_permittivity(config: Config) -> float:
@@ -104,11 +107,14 @@ def ewald_parameters(config: Config, whole: Composition, lengths: np.ndarray, dt
     mobile = whole.n_Li * table.Li.charge_e**2 + whole.n_S6 * table.S6.charge_e**2 + whole.n_TFSI * table.TFSI.charge_e**2
     ring = whole.n_ring_sites * (0.25 * centres.charge_e) ** 2
     sites = whole.n_centres * centres.charge_e**2 + ring
+    cutoff = config.electrostatics.cutoff_nm
+    if cutoff is None and whole.n_mobile + whole.n_sites <= ALL_PAIRS_BELOW:
+        cutoff = 0.5 * float(lengths[:2].min())
     parameters = choose_parameters(
         lengths.tolist(),
         max(1.0, (mobile + sites) / max(mobile, 1e-9) * whole.n_mobile),
         config.electrostatics.force_tolerance,
-        cutoff=config.electrostatics.cutoff_nm,
+        cutoff=cutoff,
         slab=True,
         vacuum_factor=config.electrostatics.vacuum_factor,
         neighbor_distance=0.5 * (table.Li.sigma_nm + table.S6.sigma_nm),
@@ -273,7 +279,9 @@ def build(config: Config, replica: int = 0) -> Built:
     sites = jnp.asarray(site_position.astype(dtype))
     site_kinds = jnp.asarray(site_species)
     start = jnp.asarray(position.astype(dtype))
-    if list_pays(len(species), len(site_species), box, cutoff + SKIN_NM):
+    if whole.n_mobile + whole.n_sites > ALL_PAIRS_BELOW and list_pays(
+        len(species), len(site_species), box, cutoff + SKIN_NM
+    ):
         settings = allocate(start, sites, box, cutoff, SKIN_NM)
     else:
         settings = NeighborSettings(cutoff, 0.0, capacity=0, cells=None, cell_capacity=0)

@@ -57,6 +57,8 @@ def kinetic_parameters(
     }
     inputs = {f.name for f in dataclasses.fields(KineticParameters)}
     given |= {k: v for k, v in table.model_dump().items() if k in inputs}
+    if config.centres.arrangement == "none" or not config.centres.wired:
+        given["contact_prefactor"] = 0.0  # a droplet that gathers, and passes no current
     usable = {}
     for key, name in FROM_PARTICLE_RUN.items():
         estimate = measured.get(key)

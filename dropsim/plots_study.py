@@ -22,6 +22,8 @@ from dropsim.plots_style import (
     figure_style,
     footnote,
     headline,
+    interval_of,
+    known,
     new_figure,
     save_figure,
 )
@@ -205,16 +207,20 @@ def draw_contrast(axes: Axes, conditions: Sequence[Mapping[str, Any]], key: str,
     are paired by thin lines.
     """
     estimates = [c.get("estimates", {}).get(key) for c in conditions]
-    replicas = [list((e or {}).get("replicas") or []) for e in estimates]
+    replicas = [
+        [float(v) for v in c.get("replica_values", {}).get(key) or [] if v is not None] for c in conditions
+    ]
+    # One replica is the mean itself.
+    replicas = [values if len(values) > 1 else [] for values in replicas]
     places = np.arange(len(conditions))
     for place, first, second in zip(places, replicas, replicas[1:], strict=False):
-        if len(first) == len(second) > 1:
+        if first and len(first) == len(second):
             ends = [place + DOTS_BELOW, place + 1 + DOTS_BELOW]
             for pair in zip(first, second, strict=True):
                 axes.plot(pair, ends, color=MUTED, linewidth=0.5, alpha=0.6, zorder=2)
     top = 0.0
     for place, estimate, dots in zip(places, estimates, replicas, strict=True):
-        if estimate is None or estimate.get("value") is None:
+        if not known(estimate):
             axes.annotate(
                 "not measured",
                 (0, place),
@@ -225,12 +231,12 @@ def draw_contrast(axes: Axes, conditions: Sequence[Mapping[str, Any]], key: str,
                 fontsize=7.0,
             )
             continue
-        value, low, high = float(estimate["value"]), estimate.get("low"), estimate.get("high")
+        value, interval = float(estimate["value"]), interval_of(estimate)
         axes.barh(place, value, height=0.56, color="#C4D6E8", zorder=1)
         shown = [value, *dots]
-        if low is not None and high is not None:
-            shown += [float(low), float(high)]
-            axes.plot([low, high], [place, place], color=INK, linewidth=1.4, zorder=3)
+        if interval:
+            shown += interval
+            axes.plot(interval, [place, place], color=INK, linewidth=1.4, zorder=3)
         axes.plot([value], [place], "o", color=MEASURED, markersize=4.5, zorder=4)
         if dots:
             axes.plot(
@@ -257,15 +263,15 @@ def draw_contrast(axes: Axes, conditions: Sequence[Mapping[str, Any]], key: str,
 def plot_contrast(path_stem: Path, conditions: Sequence[Mapping[str, Any]], title: str) -> list[Path]:
     """Draw what conditions do to the sulfur near the electrode and to its clusters, as PNG and SVG.
 
-    conditions: in the order of the rows, each with name, title and `estimates`: key of CONTRASTED -> value, low,
-    high (95 % interval, None where unknown) and, where there are several, `replicas`, their single values in the
-    order of the replicas. Quantities that no condition has get no panel. Returns the paths. Raises ValueError where
+    conditions: in the order of the rows, each with name, title, `estimates` (key of CONTRASTED -> estimate as
+    `Estimate.to_dict` gives it) and `replica_values` (the same keys -> single values in the order of the replicas).
+    Quantities that no condition has get no panel. Returns the paths. Raises ValueError where
     nothing is left to draw.
     """
     panels = [
         (key, label)
         for key, label in CONTRASTED
-        if any((c.get("estimates", {}).get(key) or {}).get("value") is not None for c in conditions)
+        if any(known(c.get("estimates", {}).get(key)) for c in conditions)
     ]
     if not panels:
         raise ValueError("no condition has any of " + ", ".join(key for key, _ in CONTRASTED))

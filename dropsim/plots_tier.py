@@ -19,6 +19,7 @@ from dropsim.plots_style import (
     MEASURED,
     MUTED,
     REFERENCE,
+    estimate_text,
     figure_style,
     footnote,
     headline,
@@ -253,24 +254,30 @@ def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: M
                 at, mean - 1.96 * error, mean + 1.96 * error, color=INK, alpha=0.15, linewidth=0
             )
             msd_axes.plot(at, mean, color=INK, linewidth=1.3, label=f"{len(table)} tracks, 95 % band")
-        put_in = summary.get("centroid_diffusivity_nm2_per_s")
+        put_in = _input(summary, "centroid_diffusivity_nm2_per_s")
         if put_in is not None:
             msd_axes.plot(
                 lag,
-                4.0 * float(put_in) * lag,
+                4.0 * put_in * lag,
                 "--",
                 color=REFERENCE,
-                label=f"4 D t, D put in:\n{number_text(float(put_in))} nm²/s",
+                label=f"4 D t, D put in:\n{number_text(put_in)} nm²/s",
             )
-    estimate = summary.get("estimates", {}).get("tier_centroid_diffusivity")
+    estimate = summary.get("estimates", {}).get("centroid_diffusivity_gls")
     if known(estimate):
-        text = f"measured D = {number_text(float(estimate['value']), None, str(estimate['unit']))}"
+        text = f"D read off the tracks:\n{estimate_text(estimate)}"
         msd_axes.plot([], [], " ", label=text)
     msd_axes.set_xlabel("lag time (s)")
     msd_axes.set_ylabel("MSD (nm²)")
     msd_axes.set_xlim(left=0)
     msd_axes.set_ylim(0.0, 1.5 * msd_axes.get_ylim()[1])
     msd_axes.legend(loc="upper left", handlelength=1.5)
+
+
+def _input(summary: Mapping[str, Any], name: str) -> float | None:
+    """Value of an input of the tier, None where the summary does not list it."""
+    value = summary.get("inputs", {}).get(name, {}).get("value")
+    return None if value is None else float(value)
 
 
 def _longest(present: np.ndarray) -> slice:
@@ -290,17 +297,18 @@ def plot_droplet_tier(
 
     solution_mean: the mean-field `DropletSolution`, fields (T,); realisations: of the jump process at the same
     times, fields (K, T), centroid_nm (K, T, 2). summary: `protocol`, rows of potential_V and duration_s;
-    `inputs_note`, the sentence that says which inputs are put in; and, where known, `title`, `onset_s`,
-    `standard_potential_V` (0 if absent), `centroid_diffusivity_nm2_per_s` (put in) and an estimate
-    `tier_centroid_diffusivity` under `estimates`. Areas in nm², times in s, currents in fA. Raises ValueError
+    `inputs_note`, the sentence that says which inputs are put in; and, where known, `title`, `inputs` (name ->
+    value; onset_s, standard_potential_V and centroid_diffusivity_nm2_per_s are read), `facts` with closure_note, and
+    `estimates` with centroid_diffusivity_gls. Areas in nm², times in s, currents in fA. Raises ValueError
     where the two solutions have different times, KeyError without protocol or inputs_note.
     """
     time = np.asarray(solution_mean.time_s, float)
     if not np.array_equal(time, np.asarray(realisations.time_s, float)):
         raise ValueError("solution_mean and realisations must be saved at the same times")
     protocol, note = summary["protocol"], str(summary["inputs_note"])
-    standard = float(summary.get("standard_potential_V") or 0.0)
-    onset = summary.get("onset_s")
+    closure = summary.get("facts", {}).get("closure_note")
+    note = "; ".join(text for text in (f"inputs {note}", closure) if text)
+    standard, onset = _input(summary, "standard_potential_V") or 0.0, _input(summary, "onset_s")
     whole = (float(time[0]), float(time[-1]))
     window = event_window(solution_mean, realisations)
     with figure_style():
@@ -314,7 +322,7 @@ def plot_droplet_tier(
             draw_area(
                 axes, solution_mean, realisations, protocol, span, standard_V=standard, named=axes is area
             )
-            _mark_events(axes, solution_mean, None if onset is None else float(onset))
+            _mark_events(axes, solution_mean, onset)
         legend_above(area, 5)
         zoom.set_title("the same, from onset to conversion", loc="left")
 

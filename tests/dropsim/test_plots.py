@@ -360,9 +360,10 @@ def tier_solution(n_realisations=None, *, converts=True, seed=5):
 TIER_SUMMARY = {
     "title": "one droplet",
     "protocol": PROTOCOL,
-    "inputs_note": "Put in: interface velocity, centroid diffusivity",
-    "onset_s": 2.0,
-    "centroid_diffusivity_nm2_per_s": 4.71,
+    "inputs_note": "put in: interface velocity, centroid diffusivity",
+    "inputs": {"onset_s": {"value": 2.0}, "centroid_diffusivity_nm2_per_s": {"value": 4.71}},
+    "facts": {"closure_note": "constant closure"},
+    "estimates": {"centroid_diffusivity_gls": estimate(4.6, 4.2, 5.0, "nm^2/s")},
 }
 
 
@@ -373,7 +374,8 @@ def test_droplet_tier_figure_says_what_was_put_in(tmp_path):
     for expected in (
         "projected area (nm²)", "time (s)", "electrons per S₆ (e)", "current, mean per frame (fA)", "MSD (nm²)",
         "E = −0.50 V", "E = +0.50 V", "onset, 2.00 s", "nucleation, 9.90 s", "16 to 84 % of 8",
-        "Put in: interface velocity, centroid diffusivity", "4.71 nm²/s",
+        "Inputs put in: interface velocity, centroid diffusivity; constant closure", "4.71 nm²/s",
+        "4.60 [4.20, 5.00] nm²/s",
     ):  # fmt: skip
         assert expected in words
     assert pixels(paths[0])[0] == 1440
@@ -479,28 +481,26 @@ def test_wrapped_lines_fit_and_lose_nothing():
 
 
 def conditions():
-    def value(v, half, replicas=None):
-        known = {"value": v, "low": v - half, "high": v + half}
-        return known | ({"replicas": replicas} if replicas else {})
-
     return [
         {
             "name": "centres",
             "title": "wired Mo centres, $5 a gram",
             "estimates": {
-                "surface_count": value(212.0, 14.0, [200.0, 221.0]),
-                "largest_cluster": value(290.0, 30.0),
+                "surface_count": estimate(212.0, 198.0, 226.0, "S atoms"),
+                "largest_cluster": estimate(290.0, 260.0, 320.0, "S atoms"),
             },
+            "replica_values": {"surface_count": [200.0, 221.0], "largest_cluster": [290.0]},
         },
         {
             "name": "no_centres",
             "title": "",
-            "estimates": {"surface_count": value(101.0, 12.0, [95.0, 111.0])},
+            "estimates": {"surface_count": estimate(101.0, 89.0, 113.0, "S atoms")},
+            "replica_values": {"surface_count": [95.0, 111.0]},
         },
         {
             "name": "dispersed",
             "title": "dispersed",
-            "estimates": {"surface_count": {"value": 60.0, "low": None, "high": None}},
+            "estimates": {"surface_count": estimate(60.0, None, None, "S atoms")},
         },
     ]
 
