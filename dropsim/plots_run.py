@@ -43,6 +43,7 @@ Summary = Mapping[str, Any]
 FOLDER = "figures"
 ELECTRONS_PER_UNIT = 10
 CONVERSION_CLOCK = "time (ps, compressed reaction clock)"
+NEAR_ELECTRODE_NM = 2.5
 # Bins of the ledger's current: enough to see the conversion, few enough to average the single electrons.
 CURRENT_BINS = 60
 
@@ -230,35 +231,38 @@ def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
         return None
     z = np.asarray(curves["profile_z_nm"], float)
     net = _has(curves, "profile_net")
-    figure = new_figure(4.6 if net else 3.0)
-    rows = np.atleast_1d(figure.subplots(2 if net else 1, 1, sharex=True))
-    _profile(rows[0], z, curves["profile_sulfur"], curves.get("profile_sulfur_error"), LIQUID)
-    rows[0].set_ylabel("|ρ| of sulfur beads (e/Å³)")
-    rows[0].set_ylim(bottom=0)
-    rows[0].set_title("S₆ and Li₂S beads alone, 2 e each, sign dropped as in the paper", loc="left")
-    if net:
-        _profile(rows[1], z, curves["profile_net"], curves.get("profile_net_error"), MEASURED)
-        rows[1].axhline(0.0, color=MUTED, linewidth=0.7)
-        rows[1].set_ylabel("net ρ of mobile ions (e/Å³)")
-        rows[1].set_title("all mobile ions with their signs, the fixed centres left out", loc="left")
     height = float(curves["lengths"][2]) if _has(curves, "lengths") else float(z[-1])
+    figure = new_figure(4.6 if net else 3.0)
+    # Near the electrode, where the layers are, and once more over the whole height.
+    grid = figure.subplots(
+        2 if net else 1, 2, sharex="col", sharey="row", width_ratios=(1.7, 1.0), squeeze=False
+    )
+    for axes in grid[0]:
+        _profile(axes, z, curves["profile_sulfur"], curves.get("profile_sulfur_error"), LIQUID)
+    grid[0, 0].set_ylabel("|ρ| of sulfur beads (e/Å³)")
+    grid[0, 0].set_ylim(bottom=0)
+    grid[0, 0].set_title("S₆ and Li₂S beads alone, 2 e each, sign dropped as in the paper", loc="left")
+    if net:
+        for axes in grid[1]:
+            _profile(axes, z, curves["profile_net"], curves.get("profile_net_error"), MEASURED)
+            axes.axhline(0.0, color=MUTED, linewidth=0.7)
+        grid[1, 0].set_ylabel("net ρ of mobile ions (e/Å³)")
+        grid[1, 0].set_title("all mobile ions with their signs, the fixed centres left out", loc="left")
     centres = np.empty((0, 3))
     if _has(curves, "site_position", "site_species"):
         centres = np.asarray(curves["site_position"])[np.asarray(curves["site_species"]) == MO]
-    for axes in rows:
-        wall_strip(axes, -0.02 * height, 0.0, vertical=True)
-        if len(centres):
-            axes.axvline(
-                float(centres[:, 2].mean()),
-                color=CENTRE,
-                linewidth=1.1,
-                linestyle=(0, (3, 2)),
-                label="Mo centres",
-            )
-        axes.set_xlim(-0.02 * height, height)
+    for column, top in enumerate((min(NEAR_ELECTRODE_NM, height), height)):
+        for axes in grid[:, column]:
+            wall_strip(axes, -0.03 * top, 0.0, vertical=True)
+            axes.set_xlim(-0.03 * top, top)
+            if len(centres):
+                at = float(centres[:, 2].mean())
+                axes.axvline(at, color=CENTRE, linewidth=1.1, linestyle=(0, (3, 2)), label="Mo centres")
+        grid[-1, column].set_xlabel(
+            "z (nm), electrode at 0 (hatched)" if column == 0 else "z (nm), whole height"
+        )
     if len(centres):
-        rows[0].legend(loc="upper right")
-    rows[-1].set_xlabel("z (nm), electrode at 0 (hatched)")
+        grid[0, 0].legend(loc="upper right")
     headline(figure, f"{_title(summary)}: charge along the normal of the electrode")
     footnote(
         figure,

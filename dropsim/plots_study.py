@@ -52,6 +52,8 @@ TABLE_COLUMNS = (
     ("verdict", 0.215, ("verdict",)),
 )
 ROW_KEYS = frozenset(key for _, _, keys in TABLE_COLUMNS for key in keys) | {"verdict_class"}
+# What a table writes in plain letters, and how it is printed.
+PRINTED = {"nm^2": "nm²", "e/angstrom^3": "e/Å³", ">=": "≥", "<=": "≤"}
 # Replicas stand this much under the bar's middle, in rows.
 DOTS_BELOW = 0.19
 TEXT_PT, NOTE_PT = 7.4, 6.6
@@ -143,7 +145,9 @@ def _cell(row: Mapping[str, str], keys: Sequence[str], width: float, measure: _M
     lines: _Cell = []
     for number, key in enumerate(keys):
         size, colour = (TEXT_PT, INK) if number == 0 else (NOTE_PT, "#5A5A5A")
-        text = str(row[key]).strip().replace("nm^2", "nm²").replace(">=", "≥")
+        text = str(row[key]).strip()
+        for plain, printed in PRINTED.items():
+            text = text.replace(plain, printed)
         if number == 0 and not text:
             text = "–"
         if text:

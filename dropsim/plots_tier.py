@@ -266,7 +266,7 @@ def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: M
     estimate = summary.get("estimates", {}).get("centroid_diffusivity_gls")
     if known(estimate):
         text = f"D read off the tracks:\n{estimate_text(estimate)}"
-        msd_axes.plot([], [], " ", label=text)
+        msd_axes.set_title(text, loc="left", fontsize=7.2)
     msd_axes.set_xlabel("lag time (s)")
     msd_axes.set_ylabel("MSD (nm²)")
     msd_axes.set_xlim(left=0)
