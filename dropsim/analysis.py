@@ -36,6 +36,7 @@ from dropsim.observables.droplets import (
 from dropsim.observables.estimate import Estimate
 from dropsim.observables.force import directed_force_verdict, drag_force, force_summary
 from dropsim.observables.growth import exponent_from_rate, fit_power_law, growth_verdict
+from dropsim.observables.motion import material_track
 from dropsim.observables.profiles import (
     Profile,
     charge_density_profile,
@@ -210,9 +211,11 @@ def longest_run(track: DropletTrack) -> slice:
     return slice(int(best[0]), int(best[-1]) + 1)
 
 
-def _motion(out: _Collector, frames: _Frames, tracks: Sequence[DropletTrack], temperature_K: float) -> None:
-    """Centroid track, its diffusivity by several estimators, and the force that it would stand for."""
-    keys = ("centroid_diffusivity", "centroid_diffusivity_drift_removed", "centroid_diffusivity_gls", "mean_force")
+def _motion(
+    out: _Collector, frames: _Frames, tracks: Sequence[DropletTrack], lengths: Floats, temperature_K: float
+) -> None:
+    """Track of the droplet's matter, its diffusivity by several estimators, and the force it would stand for."""
+    keys = ("centroid_diffusivity", "centroid_diffusivity_gls", "outline_diffusivity", "mean_force")
     track = main_droplet(tracks, len(frames.time) - 1)
     if track is None:
         out.missing |= dict.fromkeys(keys, f"no droplet of {DROPLET_SIZE} S6 in the Brownian stage")
@@ -220,36 +223,33 @@ def _motion(out: _Collector, frames: _Frames, tracks: Sequence[DropletTrack], te
 
     def measure() -> None:
         run = longest_run(track)
-        centroid, time = track.centroid[run, :2], track.time[run]
+        time = track.time[run]
         if len(time) < 12:
             raise AnalysisError(f"the droplet is followed for {len(time)} frames without a break: record longer")
         dt_s = float(np.median(np.diff(time))) * 1e-12
-        out.curves |= {"track_time_ps": time, "track_xy_nm": centroid, "msd_nm2": mean_squared_displacement(centroid)}
-        cve = covariance_estimator(centroid, dt_s).D
-        out.estimates["centroid_diffusivity"] = cve
-        out.estimates["centroid_diffusivity_drift_removed"] = covariance_estimator(
-            centroid, dt_s, remove_drift=True
-        ).D
-        gls = gls_diffusivity(centroid, dt_s)
-        out.estimates["centroid_diffusivity_gls"] = gls.D
-        out.estimates["centroid_diffusivity_gls_drift_removed"] = gls_diffusivity(
-            centroid, dt_s, remove_drift=True
-        ).D
-        out.estimates["centroid_diffusivity_straight_line"] = ordinary_msd_fit(centroid, dt_s)
-        diffusivity = gls.D.value
-        summary = force_summary(centroid, dt_s, gls.D, temperature_K)
+        # What a microscope follows is the outline; in so small a droplet it jumps with every member that joins.
+        out.estimates["outline_diffusivity"] = covariance_estimator(track.centroid[run, :2], dt_s).D
+        xy = material_track(track, run, frames.position, lengths)[:, :2]
+        out.curves |= {"track_time_ps": time, "track_xy_nm": xy, "msd_nm2": mean_squared_displacement(xy)}
+        for suffix, drift in (("", False), ("_drift_removed", True)):
+            out.estimates["centroid_diffusivity" + suffix] = covariance_estimator(xy, dt_s, remove_drift=drift).D
+            out.estimates["centroid_diffusivity_gls" + suffix] = gls_diffusivity(xy, dt_s, remove_drift=drift).D
+        out.estimates["centroid_diffusivity_straight_line"] = ordinary_msd_fit(xy, dt_s)
+        diffusivity = out.estimates["centroid_diffusivity_gls"]
+        summary = force_summary(xy, dt_s, diffusivity, temperature_K)
         out.estimates["mean_force"] = summary.mean_magnitude
         out.estimates["brownian_force_null"] = summary.null.mean_force
         out.estimates["directed_force"] = summary.directed_magnitude
-        out.facts["force_verdict"] = directed_force_verdict(centroid, dt_s, temperature_K).text
-        force_time, force = drag_force(centroid, dt_s, diffusivity, temperature_K)
+        out.facts["force_verdict"] = directed_force_verdict(xy, dt_s, temperature_K).text
+        force_time, force = drag_force(xy, dt_s, diffusivity.value, temperature_K)
         out.curves |= {
             "force_time_ps": time[0] + force_time * 1e12,
             "force_pN": np.linalg.norm(force, axis=1),
             "force_null_quantiles": np.array(summary.null.quantiles),
+            "height_time_ps": track.time,
+            "height_z_min_nm": track.z_min,
+            "height_z_com_nm": track.z_com,
         }
-        out.curves["height_time_ps"] = track.time
-        out.curves["height_z_min_nm"], out.curves["height_z_com_nm"] = track.z_min, track.z_com
 
     out.attempt(keys, measure)
 
@@ -448,7 +448,7 @@ def observe(trajectory: Trajectory) -> Observed:
     moved = _read(trajectory, brownian)
     if len(brownian):
         found = track_droplets(moved.position, moved.species, lengths, moved.time, DROPLET_SIZE)
-        _motion(out, moved, found, temperature)
+        _motion(out, moved, found, lengths, temperature)
         _sulfur_z(out, trajectory, brownian)
     else:
         out.missing["centroid_diffusivity"] = "the run has no Brownian stage"
@@ -459,8 +459,8 @@ def observe(trajectory: Trajectory) -> Observed:
     out.facts["accelerated_stages"] = [s.name for s in trajectory.stages if s.accelerated_clock]
     last = _read(trajectory, number[-1:])
     out.curves |= {
-        "final_position": last.position[0], "final_species": last.species[0], "lengths": lengths,
-        "site_position": trajectory.sites.position, "site_species": trajectory.sites.species,
+        "final_position": last.position[0], "final_species": last.species[0].astype(np.int64), "lengths": lengths,
+        "site_position": trajectory.sites.position, "site_species": np.array(trajectory.sites.species, np.int64),
         "sigma": trajectory.sigma,
     }  # fmt: skip
     return Observed(out.estimates, out.missing, out.curves, out.facts)

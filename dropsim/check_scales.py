@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dropsim.composition import composition
+from dropsim.kinetics.calibration import calibrated_interface_velocity
 from dropsim.units import (
     bjerrum_length_nm,
     number_density_per_nm3,
@@ -304,9 +305,21 @@ def droplet_scales(config: Config) -> DropletScales:
     )
     excess = number_density_per_nm3(kinetics.bulk_mM) - number_density_per_nm3(saturation)
     dense_diffusivity = kinetics.dense_diffusivity_nm2_per_s or FALLBACK_DENSE_NM2_PER_S
+    velocity = kinetics.interface_velocity_nm_per_s
+    if velocity is None:
+        bulk = number_density_per_nm3(kinetics.bulk_mM)
+        shape = 2.0 * (1 - cosine) / ((2 + cosine) * (1 - cosine) ** 2)  # cap's surface / volume over a sphere's
+        try:
+            velocity = calibrated_interface_velocity(
+                kinetics.calibration_radius_nm, kinetics.calibration_time_s, density, bulk,
+                kinetics.bulk_diffusivity_nm2_per_s, shape,
+            )  # fmt: skip
+        except ValueError:
+            velocity = math.nan
+        how += "; k calibrated to the TEM's size and time"
     return DropletScales(
-        damkohler=kinetics.interface_velocity_nm_per_s * radius / kinetics.bulk_diffusivity_nm2_per_s,
-        growth_s=_ratio(density * radius, kinetics.interface_velocity_nm_per_s * excess),
+        damkohler=velocity * radius / kinetics.bulk_diffusivity_nm2_per_s,
+        growth_s=_ratio(density * radius, velocity * excess),
         growth_how=how,
         charging_s=_ratio(n_units, n_contacts * (k_in + k_out)),
         conversion_s=_ratio(n_units, n_contacts * kinetics.front_acceleration * k_in),

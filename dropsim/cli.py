@@ -230,9 +230,11 @@ def run(
 @command()
 def resume(folder: StudyFolder, as_json: AsJson = False) -> None:
     """Go on with interrupted runs, to the same bits as if they had not been interrupted."""
-    from dropsim.report import study_folders
     from dropsim.run_folder import read_config
-    from dropsim.study import Job
+    from dropsim.study import Job, prepare_jax
+
+    prepare_jax()
+    from dropsim.report import study_folders
 
     root, _, folders = study_folders(folder)
     jobs = []
@@ -246,6 +248,9 @@ def resume(folder: StudyFolder, as_json: AsJson = False) -> None:
 @command()
 def analyze(folder: StudyFolder, as_json: AsJson = False) -> None:
     """Compute the numbers of finished or running simulations anew: summary.json, curves.npz, figures."""
+    from dropsim.study import prepare_jax
+
+    prepare_jax()
     from dropsim.analysis import analyse_run
     from dropsim.report import study_folders
 
@@ -343,10 +348,11 @@ def _carry_out(jobs: Any, workers: int | None, *, quiet: bool) -> None:
 
 
 def _report(folder: Path, as_json: bool) -> None:
-    from dropsim.report import print_report, report_study
     from dropsim.study import prepare_jax
 
-    prepare_jax()
+    prepare_jax()  # before anything imports jax
+    from dropsim.report import print_report, report_study
+
     result = report_study(folder)
     if as_json:
         _print_json(json.loads(json.dumps(result, default=str)))

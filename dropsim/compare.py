@@ -22,6 +22,13 @@ Kind = Literal[
     "follows from the rate law that was put in",
     "calibrated to this very value",
 ]
+# One letter for each, for narrow tables.
+KIND_LETTERS: dict[str, str] = {
+    "outcome of the particle tier": "P",
+    "outcome of the droplet tier, given its inputs": "D",
+    "follows from the rate law that was put in": "L",
+    "calibrated to this very value": "C",
+}
 VerdictClass = Literal["agrees", "differs", "ambiguous", "not-comparable", "put-in", "missing"]
 
 
@@ -75,8 +82,8 @@ COMPARISONS: tuple[Comparison, ...] = (
     Comparison("growth_exponent", "growth_exponent", "droplet", "follows from the rate law that was put in"),
     Comparison("centroid_diffusivity_gls", "centroid_diffusivity", "particle", "outcome of the particle tier",
                not_comparable=SIZE_AND_TIME),
-    Comparison("centroid_diffusivity", "centroid_diffusivity", "particle", "outcome of the particle tier",
-               not_comparable=SIZE_AND_TIME),
+    Comparison("outline_diffusivity", "centroid_diffusivity", "particle", "outcome of the particle tier",
+               not_comparable="the outline of 50 ions jumps with every one that joins or leaves"),
     Comparison("centroid_diffusivity_gls", "centroid_diffusivity", "droplet", "calibrated to this very value"),
     Comparison("centroid_diffusivity_straight_line", "centroid_diffusivity", "droplet",
                "calibrated to this very value"),
@@ -112,6 +119,16 @@ COMPARISONS: tuple[Comparison, ...] = (
     Comparison("peak_charge_density", "peak_charge_density", "particle", "outcome of the particle tier",
                not_comparable="the figure gives no number that could be read"),
 )  # fmt: skip
+
+
+# What distinguishes two estimates of one published quantity.
+LABELS = {
+    "growth_exponent": ", joint fit",
+    "growth_exponent_from_rate": ", without t0",
+    "centroid_diffusivity_gls": ", likelihood",
+    "centroid_diffusivity_straight_line": ", straight line over all lags",
+    "outline_diffusivity": ", outline",
+}
 
 
 def number_text(value: float) -> str:
@@ -224,6 +241,10 @@ def combined(summaries: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Estimate
         missing |= s["missing"]
     for key in keys:
         found = [estimate_from_dict(s["estimates"][key]) for s in summaries if key in s["estimates"]]
+        found = [e for e in found if math.isfinite(e.value)]
+        if not found:
+            missing[key] = "the data do not bound it"
+            continue
         if len(found) == 1:
             joined = found[0]
         else:
@@ -232,6 +253,9 @@ def combined(summaries: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Estimate
             except AnalysisError as error:
                 missing[key] = str(error)
                 continue
+        if not joined.standard_error <= 10.0 * abs(joined.value) and math.isfinite(joined.standard_error):
+            missing[key] = f"the data do not bound it: {estimate_text(joined)}"
+            continue
         if len(found) < len(summaries):
             note = f"{len(found)} of {len(summaries)} replicas; {joined.method}"
             joined = dataclasses.replace(joined, method=note)
@@ -269,7 +293,7 @@ def compare(
             cls, verdict = judge(estimate, reference, row)
         rows.append(
             {
-                "quantity": reference.title,
+                "quantity": reference.title + (LABELS.get(row.estimate, "")),
                 "estimate": row.estimate,
                 "tier": row.tier,
                 "condition": "droplet tier" if row.tier == "droplet" else " / ".join(names),

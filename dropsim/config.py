@@ -219,9 +219,13 @@ class KineticsConfig(Section):
     contact_power: Annotated[float | None, Field(ge=0, le=2)] = None
     bulk_diffusivity_nm2_per_s: Positive = 3.0e8
     interface_velocity_nm_per_s: Annotated[
-        Positive,
-        Field(description="k at full capture probability; default: 30 nm in 20 s from 10 mM over 4 mM (calibrated)"),
-    ] = 440.0
+        Positive | None,
+        Field(description="k at full capture probability; none: calibrated, see calibration_radius_nm"),
+    ] = None
+    calibration_radius_nm: Annotated[
+        Positive, Field(description="radius that a charged droplet reaches in calibration_time_s; TEM: 15 nm")
+    ] = 15.0
+    calibration_time_s: Annotated[Positive, Field(description="growth from seed to nucleation; TEM: about 20 s")] = 20.0
     closure: Annotated[
         Literal["constant", "charge-slaved"],
         Field(
@@ -242,8 +246,9 @@ class KineticsConfig(Section):
     standard_potential_V: Finite = 0.0
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.2
     nucleation_rate_per_s: Annotated[
-        NonNegative, Field(description="k_nuc per unit; default: a droplet of 15 nm lives for about 20 s (calibrated)")
-    ] = 2e-6
+        NonNegative | None,
+        Field(description="k_nuc per unit; none: calibrated so that half nucleate within calibration_time_s"),
+    ] = None
     nucleation_barrier: NonNegative = 0.05
     front_acceleration: Annotated[float, Field(ge=1)] = 10.0
     dissolution_rate_per_s: Positive = 0.1

@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy as np
 from dropsim.analysis import GROWN_SHARE, write_json
 from dropsim.config import Config, KineticsConfig
 from dropsim.errors import AnalysisError, ConfigError
+from dropsim.kinetics import growth_laws
+from dropsim.kinetics.calibration import calibrated_interface_velocity, calibrated_nucleation_rate
 from dropsim.kinetics.droplet import DropletSolution, solve_droplet
 from dropsim.kinetics.parameters import KineticParameters, PotentialStep
 from dropsim.kinetics.stochastic import simulate_droplets
@@ -26,7 +28,9 @@ from dropsim.observables.statistics import combine_replicas
 from dropsim.units import number_density_per_nm3
 
 # Realisations whose tracks and areas are fitted one by one, as a microscopist would fit single droplets.
-FITTED_DROPLETS = 8
+FITTED_DROPLETS = 32
+# Droplets in the table of tracks.
+TABLE_DROPLETS = 8
 
 # Estimates of a particle run, and the input that each may fill.
 FROM_PARTICLE_RUN = {
@@ -57,6 +61,7 @@ def kinetic_parameters(
     }
     inputs = {f.name for f in dataclasses.fields(KineticParameters)}
     given |= {k: v for k, v in table.model_dump().items() if k in inputs}
+    open_rates = [k for k in ("interface_velocity_nm_per_s", "nucleation_rate_per_s") if given[k] is None]
     if config.centres.arrangement == "none" or not config.centres.wired:
         given["contact_prefactor"] = 0.0  # a droplet that gathers, and passes no current
     usable = {}
@@ -70,9 +75,37 @@ def kinetic_parameters(
         usable.pop("contact_power", None)
     try:
         parameters = KineticParameters.from_measurements(given, usable, source)
+        parameters = calibrated(parameters, open_rates, table.calibration_radius_nm, table.calibration_time_s)
     except ValueError as error:
         raise ConfigError(f"kinetics: {error}") from error
     return parameters, tuple(PotentialStep(s.potential_V, s.duration_s) for s in table.protocol)
+
+
+def calibrated(
+    parameters: KineticParameters, rates: Sequence[str], radius_nm: float, time_s: float
+) -> KineticParameters:
+    """The parameters with the named rates set from the TEM's size and time: a calibration, not a finding.
+
+    rates: of "interface_velocity_nm_per_s" and "nucleation_rate_per_s"; see `kinetics.calibration`. Raises
+    ValueError where no rate reaches the radius in time.
+    """
+    if not rates:
+        return parameters
+    volume, surface = (
+        f(parameters.contact_angle_deg) for f in (growth_laws.cap_volume_factor, growth_laws.cap_area_factor)
+    )
+    density = parameters.dense_density_per_nm3
+    n_units = density * 4.0 / 3.0 * math.pi * volume * radius_nm**3
+    values = {
+        "interface_velocity_nm_per_s": lambda: calibrated_interface_velocity(
+            radius_nm, time_s, density, parameters.bulk_density_per_nm3, parameters.bulk_diffusivity_nm2_per_s,
+            surface / volume,
+        ),
+        "nucleation_rate_per_s": lambda: calibrated_nucleation_rate(n_units, time_s),
+    }  # fmt: skip
+    origin = f"calibrated: R = {radius_nm:g} nm after {time_s:g} s of growth, TEM"
+    provenance = dict(parameters.provenance) | dict.fromkeys(rates, origin)
+    return dataclasses.replace(parameters, **{name: values[name]() for name in rates}, provenance=provenance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,14 +249,17 @@ def tier_summary(tier: DropletTier, source: str) -> dict[str, Any]:
     """What droplet_tier.json holds."""
     from_run = [k for k, v in tier.parameters.provenance.items() if v.startswith("particle run")]
     from_file = [k for k, v in tier.parameters.provenance.items() if v == "config"]
+    fitted = [k for k, v in tier.parameters.provenance.items() if v.startswith("calibrated")]
     return {
+        "title": "one droplet, seconds",
         "particle_run": source,
         "inputs": {
             name: {"value": getattr(tier.parameters, name), "from": origin}
             for name, origin in sorted(tier.parameters.provenance.items())
         },
         "inputs_note": f"from the particle run: {', '.join(from_run) or 'none'}; from the file: "
-        f"{len(from_file)} keys; the rest are defaults",
+        f"{len(from_file)} keys; calibrated to the TEM's 30 nm and 20 s: {', '.join(fitted) or 'none'}; the rest are "
+        "defaults",
         "protocol": [dataclasses.asdict(s) for s in tier.protocol],
         "derived": tier.parameters.derived(tier.protocol[0].potential_V),
         "estimates": {k: e.to_dict() for k, e in sorted(tier.estimates.items())},
@@ -232,7 +268,7 @@ def tier_summary(tier: DropletTier, source: str) -> dict[str, Any]:
     }
 
 
-def write_table(path: Path, droplets: DropletSolution, n_droplets: int = FITTED_DROPLETS) -> None:
+def write_table(path: Path, droplets: DropletSolution, n_droplets: int = TABLE_DROPLETS) -> None:
     """The first realisations as a table of tracked droplets: frame, t_s, id, area_nm2, x_nm, y_nm."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

@@ -1,7 +1,7 @@
 """The reaction's record, from what the device brought back to rows of the file: events and ledger.
 
-Every number is counted here from arrays (electrons on the beads, species of the beads), not carried along, so
-that the ledger is a check and not a copy.
+Every number is counted from arrays (electrons on the beads, beads of each species), not carried along, so that
+the ledger is a check and not a copy.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from dropsim.simulate import CheckRecord
+from dropsim.system import LI, LI2S, S6
 from dropsim.trajectory import Column
 
 # Kinds of events, as numbers in the file.
@@ -85,30 +86,27 @@ def ledger_rows(
     time_ps: np.ndarray,
     interval_ps: float,
     before: int,
-    n_li: int,
-    bead_charge: np.ndarray,
+    species_charge: np.ndarray,
     fixed_charge: float,
 ) -> dict[str, np.ndarray]:
     """The books after each check.
 
-    before: electrons that had crossed the centres before the first check; n_li: Li+ beads; bead_charge: (3,)
-    summed charges that do not react (Li, TFSI), and the charges of one S6 and one Li2S bead; fixed_charge: of
-    sites and sheet. Every electron brings one Li+ from the reservoir: lithium is beads plus what came in, minus
-    what left the reservoir.
+    before: electrons that had crossed the centres before the first check; species_charge: (K,) charge of one
+    bead of each species, e; fixed_charge: of sites and sheet, e. Every electron brings one Li+ from the
+    reservoir: lithium is beads plus what came in, minus what left the reservoir.
     """
-    n_sulfur = checks.electrons.shape[1]
+    beads = checks.beads.astype(np.int64)
     solid = checks.converted.sum(axis=1, dtype=np.int64)
     on_beads = checks.electrons.sum(axis=1, dtype=np.int64)
     through = checks.injected.astype(np.int64)
-    inert, liquid_charge, solid_charge = bead_charge
     return {
         "step": checks.step.astype(np.int64),
         "time": time_ps,
         # S6 holds six atoms; a converted unit is six Li2S of one each.
-        "sulfur_atoms": 6 * (n_sulfur - solid) + 6 * solid,
-        "lithium_atoms": n_li + on_beads - through,
+        "sulfur_atoms": 6 * beads[:, S6] + 6 * beads[:, LI2S],
+        "lithium_atoms": beads[:, LI] + on_beads - through,
         "lithium_from_reservoir": through,
-        "charge": inert + (n_sulfur - solid) * liquid_charge + solid * solid_charge + fixed_charge,
+        "charge": beads @ species_charge + fixed_charge,
         "electrons_on_beads": on_beads,
         "electrons_through_centres": through,
         "units_converted": solid,

@@ -7,24 +7,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dropsim.analysis import analyse_run, write_json
-from dropsim.compare import combined, compare, estimate_from_dict
+import numpy as np
+
+from dropsim.analysis import CURVES, analyse_run, write_json
+from dropsim.compare import KIND_LETTERS, combined, compare, estimate_from_dict
 from dropsim.config import Config
-from dropsim.droplet_tier import run_droplet_tier, write_droplet_tier
+from dropsim.droplet_tier import DropletTier, run_droplet_tier, write_droplet_tier
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.observables.estimate import Estimate
 from dropsim.run_folder import SUMMARY, read_config
 
 COMPARISON = "comparison.json"
 
-# What the table of conditions shows of each run, with its heading.
-CONDITION_COLUMNS = (
-    ("surface_count", "S within 1.5 nm"),
-    ("largest_cluster", "largest cluster"),
-    ("largest_clusters", "five largest, mean"),
-    ("cluster_monomer_fraction", "P(1)"),
-    ("vapour_concentration", "vapour"),
-    ("dense_density", "dense density"),
+# What the table of conditions shows of each run: key, heading, unit.
+CONDITION_ROWS = (
+    ("surface_count", "S within 1.5 nm of the wall", "atoms"),
+    ("largest_cluster", "largest cluster", "S atoms"),
+    ("largest_clusters", "mean of the five largest", "S atoms"),
+    ("cluster_monomer_fraction", "P(1) of clusters off the wall", "1"),
+    ("vapour_concentration", "Li2S6 beside droplets", "mM"),
+    ("dense_density", "density in droplets", "nm^-3"),
 )
 
 
@@ -74,7 +76,7 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     main = main_condition(groups)
     conditions = {key: combined([s for _, s in members]) for key, members in groups.items()}
     config = read_config(groups[main][0][0])
-    tier_numbers, tier_summary = None, None
+    tier, tier_numbers, tier_summary = None, None, None
     if droplet_tier and config.kinetics.enabled:
         source = ", ".join(f.name for f, _ in groups[main])
         tier = run_droplet_tier(config, conditions[main][0], source)
@@ -90,7 +92,7 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
         "replicas": {key: len(members) for key, members in groups.items()},
     }
     write_json(root / COMPARISON, result)
-    draw_study(root, result, groups, main)
+    draw_study(root, result, groups, main, tier)
     return result
 
 
@@ -112,67 +114,96 @@ def condition_row(
         "name": key,
         "title": members[0][1]["title"],
         "role": members[0][1]["role"],
-        "estimates": {k: estimates[k].to_dict() for k, _ in CONDITION_COLUMNS if k in estimates},
+        "estimates": {k: estimates[k].to_dict() for k, _, _ in CONDITION_ROWS if k in estimates},
         "replica_values": {
-            k: [s["estimates"][k]["value"] for _, s in members if k in s["estimates"]] for k, _ in CONDITION_COLUMNS
+            k: [s["estimates"][k]["value"] for _, s in members if k in s["estimates"]] for k, _, _ in CONDITION_ROWS
         },
     }
 
 
 def draw_study(
-    root: Path, result: Mapping[str, Any], groups: Mapping[str, Sequence[tuple[Path, Mapping[str, Any]]]], main: str
+    root: Path,
+    result: Mapping[str, Any],
+    groups: Mapping[str, Sequence[tuple[Path, Mapping[str, Any]]]],
+    main: str,
+    tier: DropletTier | None,
 ) -> None:
-    """The comparison and the contrast of conditions as figures."""
-    from dropsim.plots import plot_comparison, plot_contrast
+    """The comparison, the contrast of conditions and the overview as figures."""
+    from dropsim.plots import plot_comparison, plot_contrast, plot_overview
 
     figures = root / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     plot_comparison(figures / "comparison", list(result["rows"]), f"{result['study']}: dropsim beside the experiment")
-    if len(groups) > 1:
-        plot_contrast(figures / "contrast", list(result["conditions"]), f"{result['study']}: {main} and its controls")
+    controls = sorted(k for k in groups if k != main)
+    if not controls:
+        return
+    conditions = list(result["conditions"])
+    plot_contrast(figures / "contrast", conditions, f"{result['study']}: {main} and its controls")
+    # The control that lacks the centres says most; a study without one shows its first.
+    control = "no_centres" if "no_centres" in controls else controls[0]
+    shown = [groups[key][0] for key in (main, control)]
+    tier_summary = result["droplet_tier"]
+    plot_overview(
+        figures / "overview",
+        read_curves(shown[0][0]),
+        read_curves(shown[1][0]),
+        None if tier is None else tier.mean,
+        None if tier is None else tier.realisations,
+        conditions,
+        protocol=() if tier_summary is None else tier_summary["protocol"],
+        title_main=shown[0][1]["title"],
+        title_control=shown[1][1]["title"],
+    )
+
+
+def read_curves(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays behind a run's figures."""
+    with np.load(folder / CURVES) as curves:
+        return dict(curves)
 
 
 def print_report(result: Mapping[str, Any]) -> None:
-    """The comparison and the conditions as tables in the terminal."""
+    """The comparison and the conditions as tables in the terminal; 80 columns are enough."""
+    from rich.box import HORIZONTALS
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
     style = {"agrees": "green", "differs": "red", "ambiguous": "yellow"}
-    table = Table(title=f"{result['study']}: dropsim beside the experiment", title_justify="left", show_lines=True)
-    for heading, ratio in (("quantity", 4), ("dropsim, 95 % interval", 4), ("published", 4), ("what it is; verdict", 6)):
+    table = Table(title=f"{result['study']}: dropsim beside the experiment", title_justify="left", box=HORIZONTALS)
+    for heading, ratio in (("quantity (condition)", 6), ("dropsim [95 % interval]", 5), ("published", 4), ("verdict", 6)):
         table.add_column(heading, ratio=ratio, overflow="fold")
+    table.add_column("is")
     for row in result["rows"]:
-        verdict = Text(f"{row['kind']}. ")
-        verdict.append(row["verdict"], style=style.get(row["verdict_class"], ""))
         table.add_row(
             Text(f"{row['quantity']} ({row['condition']})"),
             Text(row["dropsim"]),
-            Text(f"{row['reference']} ({row['source']})"),
-            verdict,
+            Text(row["reference"]),
+            Text(row["verdict"], style=style.get(row["verdict_class"], "dim")),
+            Text(KIND_LETTERS[row["kind"]]),
+            end_section=True,
         )
     console.print(table)
+    console.print(Text("is: " + "; ".join(f"{letter} {kind}" for kind, letter in KIND_LETTERS.items())))
     if len(result["conditions"]) > 1:
-        table = Table(title="the main run and its controls", title_justify="left")
-        table.add_column("condition")
-        for _, heading in CONDITION_COLUMNS:
-            table.add_column(heading, justify="right")
+        table = Table(title="\nthe main run and its controls (± one standard error)", title_justify="left", box=None)
+        table.add_column("", overflow="fold")
         for row in result["conditions"]:
             n = result["replicas"][row["name"]]
-            cells = [short_estimate(row["estimates"].get(key)) for key, _ in CONDITION_COLUMNS]
-            table.add_row(Text(f"{row['name']} ({n} replica{'s' if n > 1 else ''})"), *map(Text, cells))
+            table.add_column(f"{row['name']} ({n} run{'s' if n > 1 else ''})", justify="right", overflow="fold")
+        for key, heading, unit in CONDITION_ROWS:
+            cells = [short_estimate(row["estimates"].get(key)) for row in result["conditions"]]
+            table.add_row(Text(heading if unit == "1" else f"{heading}, {unit}"), *map(Text, cells))
         console.print(table)
     tier = result.get("droplet_tier")
     if tier:
-        console.print(Text(f"droplet tier: {tier['inputs_note']}"))
-        console.print(Text(tier["facts"]["closure_note"]))
+        console.print(Text(f"\ndroplet tier: {tier['inputs_note']}; {tier['facts']['closure_note']}"))
 
 
 def short_estimate(values: Mapping[str, Any] | None) -> str:
-    """value +- standard error unit, for a narrow column."""
+    """value ± standard error, for a narrow column."""
     if values is None:
         return "-"
     e = estimate_from_dict(values)
-    unit = "" if e.unit == "1" else f" {e.unit}"
-    return f"{e.value:.3g} ± {e.standard_error:.2g}{unit}"
+    return f"{e.value:.3g} ± {e.standard_error:.2g}"

@@ -16,14 +16,14 @@ import jaxlib
 import numpy as np
 
 from dropsim import __version__
-from dropsim.build import Built, build
+from dropsim.build import Built, build, build_stage
 from dropsim.checkpoint import load_checkpoint, save_checkpoint
 from dropsim.config import Config, config_hash
 from dropsim.errors import TrajectoryError
 from dropsim.event_log import EVENT_COLUMNS, LEDGER_COLUMNS, event_rows, ledger_rows
-from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, read_config, run_folder
+from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, read_config, replica_of, run_folder
 from dropsim.simulate import Chunk, Stage, simulate, to_numpy
-from dropsim.system import LI, LI2S, S6, SPECIES, TFSI, State, System
+from dropsim.system import SPECIES, State, System
 from dropsim.trajectory import Column, Frames, TrajectoryHeader, TrajectoryWriter
 from dropsim.trajectory import Stage as StageRecord
 from dropsim.units import BOLTZMANN_KJ_PER_MOL_K
@@ -150,8 +150,7 @@ def write_chunk(writer: TrajectoryWriter, chunk: Chunk, built: Built, injected_b
             time_ps,
             stage.check_steps * stage.timestep_ps,
             injected_before,
-            whole.n_Li,
-            np.array([whole.n_Li * charge[LI] + whole.n_TFSI * charge[TFSI], charge[S6], charge[LI2S]]),
+            charge,
             whole.fixed_charge_e,
         )
     writer.write(
@@ -282,14 +281,22 @@ def resume_replica(folder: Path, *, progress: ProgressCallback | None = None) ->
     """
     folder = Path(folder)
     config = read_config(folder)
-    replica = int(folder.name.rsplit("-r", 1)[-1]) if "-r" in folder.name else 0
     if not (folder / CHECKPOINT).exists():
         # Killed before the first chunk: nothing is lost by starting again.
+        replica = replica_of(folder)
         (folder / TRAJECTORY).unlink(missing_ok=True)
         built = build(config, replica)
         with TrajectoryWriter.create(folder / TRAJECTORY, header(config, replica, built)) as writer:
             drive(writer, folder, config, replica, built, built.system, built.state, (0, 0), progress)
         return "no checkpoint yet: the run was started again"
+    plan = tuple(build_stage(s, config) for s in config.stages)
+    checkpoint = load_checkpoint(folder / CHECKPOINT, {"config_hash": config_hash(config)})
+    start = (checkpoint.metadata["stage"], checkpoint.metadata["done"])
+    if start[1] >= plan[start[0]].n_steps:
+        start = (start[0] + 1, 0)
+    if start[0] >= len(plan):
+        # A finished run is read by any version: only going on asks for the one that began it.
+        return checkpoint.note or f"{folder} is complete: nothing to resume"
     checkpoint = load_checkpoint(folder / CHECKPOINT, identity(config))
     built = build(config, checkpoint.metadata["replica"])
     settings = checkpoint.metadata["neighbors"]
@@ -299,11 +306,6 @@ def resume_replica(folder: Path, *, progress: ProgressCallback | None = None) ->
     )
     system = dataclasses.replace(built.system, neighbors=settings)
     state = state_from_arrays(checkpoint.arrays, built.state)
-    start = (checkpoint.metadata["stage"], checkpoint.metadata["done"])
-    if start[1] >= built.plan[start[0]].n_steps:
-        start = (start[0] + 1, 0)
-    if start[0] >= len(built.plan):
-        return checkpoint.note or f"{folder} is complete: nothing to resume"
     with TrajectoryWriter.append(folder / TRAJECTORY, checkpoint.metadata["rows"]) as writer:
         drive(writer, folder, config, checkpoint.metadata["replica"], built, system, state, start, progress)
     return checkpoint.note

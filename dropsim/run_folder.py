@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from dropsim.config import Config, config_hash
@@ -15,6 +16,15 @@ TRAJECTORY, CHECKPOINT, CONFIG, SUMMARY = "trajectory.h5md", "checkpoint.npz", "
 def run_folder(root: Path, config: Config, replica: int) -> Path:
     """Where a replica lives: <name>-<hash of the resolved parameters>-r<replica>."""
     return Path(root) / f"{config.run.name}-{config_hash(config)}-r{replica}"
+
+
+def replica_of(folder: Path) -> int:
+    """The replica that a run folder's name tells. Raises TrajectoryError for a folder that was renamed."""
+    name = Path(folder).resolve().name
+    match = re.search(r"-r(\d+)$", name)
+    if match is None:
+        raise TrajectoryError(f"{name} is no run folder's name: give it back the one that ended in -r0, -r1, ...")
+    return int(match[1])
 
 
 def read_config(folder: Path) -> Config:

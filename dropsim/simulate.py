@@ -65,7 +65,7 @@ class Stage:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """One frame: what is written of the state. converting, droplet: (S,), of the sulfur beads."""
+    """One frame: what is written of the state; position (N, 3) nm, electrons (S,), energies () kJ/mol."""
 
     step: Array
     position: Array
@@ -79,12 +79,17 @@ class Snapshot:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CheckRecord:
-    """One look at the reaction: what it did, and the ledger's terms after it, all counted from the arrays."""
+    """One look at the reaction: what it did, and the ledger's terms after it, all counted from the arrays.
+
+    electrons: (S,) and converted: (S,) of the sulfur beads; beads: (K,) int32, mobile beads of each species;
+    injected: () int32, net electrons that have crossed the centres.
+    """
 
     step: Array
     info: ReactionInfo
     electrons: Array
     converted: Array
+    beads: Array
     injected: Array
 
 
@@ -112,9 +117,12 @@ def dynamics_of(species: Array, system: System) -> Dynamics:
 
 
 def with_forces(state: State, system: System) -> State:
-    """The state with energy and forces of its own positions and species."""
+    """The state with energy and forces of its own positions and species; sets NOT_FINITE where they are none."""
     energy, force = total_forces(state.position, state.species, state.neighbors, system)
-    bad = jnp.where(jnp.all(jnp.isfinite(force)), 0, NOT_FINITE).astype(jnp.int32)
+    z = state.position[:, 2]
+    # Beyond a wall its potential is finite and pulls outwards: a bead there is as lost as one at nan.
+    good = jnp.all(jnp.isfinite(force)) & jnp.all((z > 0) & (z < system.box.lengths[2]))
+    bad = jnp.where(good, 0, NOT_FINITE).astype(jnp.int32)
     return dataclasses.replace(state, energy=energy, force=force, error=state.error | bad)
 
 
@@ -179,7 +187,9 @@ def react(state: State, system: System) -> tuple[State, CheckRecord]:
         error=state.error | bad,
     )
     state = jax.lax.cond(jnp.any(info.turned), lambda s: with_forces(s, system), lambda s: s, state)
-    record = CheckRecord(state.step, info, reaction.electrons, reaction.converted, reaction.injected)
+    kinds = jnp.arange(system.mass.shape[0], dtype=jnp.int32)
+    beads = jnp.sum(state.species[None, :] == kinds[:, None], axis=1, dtype=jnp.int32)
+    record = CheckRecord(state.step, info, reaction.electrons, reaction.converted, beads, reaction.injected)
     return state, record
 
 
@@ -225,7 +235,11 @@ def advance(
 
 @partial(jax.jit, static_argnames=("n_steps",))
 def minimise(state: State, system: System, n_steps: int) -> State:
-    """Steepest descent that only takes steps downhill: the limit on a step halves on a rise, grows on a fall."""
+    """Steepest descent that only takes steps downhill: the limit on a step halves on a rise, grows on a fall.
+
+    state: its energy and forces are computed here first, its neighbour list must be good; n_steps: trials.
+    """
+    state = with_forces(state, system)
 
     def descend(_, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, limit = carry
@@ -240,6 +254,7 @@ def minimise(state: State, system: System, n_steps: int) -> State:
     return jax.lax.fori_loop(0, n_steps, descend, (state, limit))[0]
 
 
+@jax.jit
 def thermalise(state: State, system: System) -> State:
     """The state with Maxwell-Boltzmann velocities (nm/ps), a function of the seed and the step."""
     mass = system.mass[state.species][:, None]
@@ -275,9 +290,8 @@ def explain(error: int, stage: Stage, first_step: int, last_step: int) -> str:
     where = f"stage '{stage.name}', between steps {first_step} and {last_step}"
     if error & NOT_FINITE:
         return (
-            f"{where}: a force is not finite; reduce timestep_fs of this stage (it is "
-            f"{1000 * stage.timestep_ps:g} fs) and resume with the same seed in a new run; the trajectory is "
-            "whole up to its last frame"
+            f"{where}: a force is not finite, or a bead is beyond a wall; reduce timestep_fs of this stage (it is "
+            f"{1000 * stage.timestep_ps:g} fs) and start the run again; the trajectory is whole up to its last frame"
         )
     return f"{where}: the electron ledger does not close; this is a defect of dropsim, please report it with the seed"
 

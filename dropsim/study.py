@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import multiprocessing
 import os
+import platform
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -121,11 +123,23 @@ def available_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def machine_mark() -> str:
+    """A mark of the processor and its instructions: code compiled for another must not be loaded."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        text = "\n".join(line for line in lines if line.startswith(("model name", "flags")))
+    except OSError:
+        text = platform.processor()
+    return hashlib.sha256(f"{platform.machine()} {text}".encode()).hexdigest()[:8]
+
+
 def prepare_jax() -> None:
-    """Settings of a process that simulates: a compilation cache that outlives it."""
+    """Settings of a process that simulates: a compilation cache that outlives it, one for each kind of machine."""
+    # XLA warns at length that its own cached code was tuned with flags it does not look for; it is not an error.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import jax
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dropsim" / "jax"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dropsim" / f"jax-{machine_mark()}"
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(cache))
