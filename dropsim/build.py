@@ -116,7 +116,9 @@ def ewald_parameters(config: Config, whole: Composition, lengths: np.ndarray, dt
     """Splitting of the Coulomb sum for the force error asked for, relative to the force of an ion pair in contact:
     that pair, not the mean spacing of a dilute electrolyte, sets the rms force."""
     table, centres = config.species, config.centres
-    mobile = whole.n_Li * table.Li.charge_e**2 + whole.n_S6 * table.S6.charge_e**2 + whole.n_TFSI * table.TFSI.charge_e**2
+    mobile = (
+        whole.n_Li * table.Li.charge_e**2 + whole.n_S6 * table.S6.charge_e**2 + whole.n_TFSI * table.TFSI.charge_e**2
+    )
     ring = whole.n_ring_sites * (0.25 * centres.charge_e) ** 2
     sites = whole.n_centres * centres.charge_e**2 + ring
     cutoff = config.electrostatics.cutoff_nm
@@ -139,20 +141,23 @@ def build_reaction(config: Config, dtype: np.dtype) -> ReactionParameters:
     rule = config.reaction
     reduced = rule.potential_V / units.thermal_voltage_V(config.electrolyte.temperature_K)
     rate_in, rate_out = butler_volmer(rule.rate_constant_per_ps, rule.transfer_coefficient, reduced, math.exp)
-    values = ReactionParameters(
-        rate_in=rate_in,
-        rate_out=rate_out,
-        interval=rule.check_every_ps,
-        mo_contact=rule.mo_contact_nm,
-        li_bridge=rule.li_bridge_nm,
-        sulfur_contact=rule.s6_contact_nm,
-        threshold=rule.threshold,
-        nucleation_rate=rule.nucleation_rate_per_ps,
-        nucleation_barrier=rule.nucleation_barrier,
-        minimum_size=rule.minimum_size,
-        front_acceleration=rule.front_acceleration,
+
+    def array(value: float) -> jax.Array:
+        return jnp.asarray(np.asarray(value, dtype))
+
+    return ReactionParameters(
+        rate_in=array(rate_in),
+        rate_out=array(rate_out),
+        interval=array(rule.check_every_ps),
+        mo_contact=array(rule.mo_contact_nm),
+        li_bridge=array(rule.li_bridge_nm),
+        sulfur_contact=array(rule.s6_contact_nm),
+        threshold=array(rule.threshold),
+        nucleation_rate=array(rule.nucleation_rate_per_ps),
+        nucleation_barrier=array(rule.nucleation_barrier),
+        minimum_size=array(rule.minimum_size),
+        front_acceleration=array(rule.front_acceleration),
     )
-    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x, dtype)), values)
 
 
 def whole_steps(duration_ps: float, timestep_ps: float) -> int:
@@ -209,7 +214,8 @@ def insert_beads(
         if high <= low:
             raise BuildError(f"box.height_nm = {box[2]:g} leaves no room for {SPECIES[kind]}: raise it")
         for _ in range(INSERTION_TRIES):
-            trial = generator.random(3) * [box[0], box[1], high - low] + [0.0, 0.0, low]
+            trial = generator.random(3) * np.array([box[0], box[1], high - low])
+            trial[2] += low
             apart = placed[:n_placed] - trial
             apart[:, :2] -= box[:2] * np.round(apart[:, :2] / box[:2])
             near = INSERTION_FRACTION * 0.5 * (placed_sigma[:n_placed] + sigma[kind])
@@ -352,7 +358,5 @@ def relaxed(state: State, system: System) -> tuple[State, System]:
             break
         state, system = with_more_room(state, system)
     if int(after.error) or not math.isfinite(float(after.energy)):
-        raise BuildError(
-            "the start has no finite energy: beads overlap; lower the concentration or change the seed"
-        )
+        raise BuildError("the start has no finite energy: beads overlap; lower the concentration or change the seed")
     return dataclasses.replace(after, image=jnp.zeros_like(after.image)), system

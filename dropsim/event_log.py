@@ -7,6 +7,7 @@ the ledger is a check and not a copy.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dropsim.simulate import CheckRecord
 from dropsim.system import LI, LI2S, S6
@@ -53,11 +54,11 @@ def event_rows(checks: CheckRecord, time_ps: np.ndarray) -> dict[str, np.ndarray
     for c in np.flatnonzero(
         (info.entered + info.left).any(axis=1) | info.nucleated.any(axis=1) | info.turned.any(axis=1)
     ):
-        label = info.droplet[c]
+        label = np.asarray(info.droplet[c])
         n = len(label)
 
-        def per_droplet(values: np.ndarray, label=label, n=n) -> np.ndarray:
-            return np.bincount(label, weights=values, minlength=n).astype(np.int64)
+        def per_droplet(values: ArrayLike, label=label, n=n) -> np.ndarray:
+            return np.bincount(label, weights=np.asarray(values), minlength=n).astype(np.int64)
 
         members, contacts = per_droplet(np.ones(n)), per_droplet(info.contacts[c])
         entered, left = per_droplet(info.entered[c]), per_droplet(info.left[c])
@@ -75,10 +76,7 @@ def event_rows(checks: CheckRecord, time_ps: np.ndarray) -> dict[str, np.ndarray
                 for d in np.flatnonzero(count)
             ]  # fmt: skip
     table = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_COLUMNS)
-    return {
-        column.name: np.asarray(values, column.dtype)
-        for column, values in zip(EVENT_COLUMNS, table, strict=True)
-    }
+    return {column.name: np.asarray(values, column.dtype) for column, values in zip(EVENT_COLUMNS, table, strict=True)}
 
 
 def ledger_rows(
@@ -96,11 +94,11 @@ def ledger_rows(
     reservoir: lithium is beads plus what came in, minus what left the reservoir.
     """
     beads = checks.beads.astype(np.int64)
-    solid = checks.converted.sum(axis=1, dtype=np.int64)
-    on_beads = checks.electrons.sum(axis=1, dtype=np.int64)
-    through = checks.injected.astype(np.int64)
+    solid = np.asarray(checks.converted).sum(axis=1, dtype=np.int64)
+    on_beads = np.asarray(checks.electrons).sum(axis=1, dtype=np.int64)
+    through = np.asarray(checks.injected, np.int64)
     return {
-        "step": checks.step.astype(np.int64),
+        "step": np.asarray(checks.step, np.int64),
         "time": time_ps,
         # S6 holds six atoms; a converted unit is six Li2S of one each.
         "sulfur_atoms": 6 * beads[:, S6] + 6 * beads[:, LI2S],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import importlib.metadata
 import json
 import platform
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 
 from dropsim import __version__
@@ -91,9 +91,7 @@ def header(config: Config, replica: int, built: Built) -> TrajectoryHeader:
         site_species=np.asarray(system.site_species),
         lengths=np.asarray(system.box.lengths, np.float64),
         stages=tuple(
-            StageRecord(
-                s.name, s.integrator, 1e3 * s.timestep_ps, s.record_steps * s.timestep_ps, s.accelerated
-            )
+            StageRecord(s.name, s.integrator, 1e3 * s.timestep_ps, s.record_steps * s.timestep_ps, s.accelerated)
             for s in built.plan
         ),
         config_json=json.dumps(config.model_dump(mode="json"), sort_keys=True),
@@ -103,7 +101,7 @@ def header(config: Config, replica: int, built: Built) -> TrajectoryHeader:
         versions={
             "dropsim": __version__,
             "jax": jax.__version__,
-            "jaxlib": jaxlib.__version__,
+            "jaxlib": importlib.metadata.version("jaxlib"),
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
@@ -184,15 +182,11 @@ def state_from_arrays(arrays: dict[str, np.ndarray], like: State) -> State:
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     names = [jax.tree_util.keystr(path).lstrip(".") for path, _ in leaves]
     if set(names) != set(arrays):
-        raise TrajectoryError(
-            "the checkpoint holds other fields than this version's state: start the run again"
-        )
+        raise TrajectoryError("the checkpoint holds other fields than this version's state: start the run again")
     return jax.tree_util.tree_unflatten(tree, [jax.numpy.asarray(arrays[name]) for name in names])
 
 
-def checkpoint_metadata(
-    chunk: Chunk, done: int, rows: dict[str, int], config: Config, replica: int
-) -> dict[str, Any]:
+def checkpoint_metadata(chunk: Chunk, done: int, rows: dict[str, int], config: Config, replica: int) -> dict[str, Any]:
     """Where the run stands, beside the arrays of its state."""
     return {
         **identity(config),
@@ -245,9 +239,7 @@ def drive(
             )
 
 
-def run_replica(
-    config: Config, replica: int, root: Path, *, progress: ProgressCallback | None = None
-) -> Path:
+def run_replica(config: Config, replica: int, root: Path, *, progress: ProgressCallback | None = None) -> Path:
     """Run one replica from its start and return its folder.
 
     root: where run folders go. A folder that is there already is an error (TrajectoryError) whose text says to
@@ -264,9 +256,7 @@ def run_replica(
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise TrajectoryError(
-            f"{folder} cannot be written ({error.strerror}): check the disk and --out"
-        ) from error
+        raise TrajectoryError(f"{folder} cannot be written ({error.strerror}): check the disk and --out") from error
     with TrajectoryWriter.create(folder / TRAJECTORY, header(config, replica, built)) as writer:
         drive(writer, folder, config, replica, built, built.system, built.state, (0, 0), progress)
     return folder

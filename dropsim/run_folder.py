@@ -33,9 +33,7 @@ def read_config(folder: Path) -> Config:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TrajectoryError(
-            f"{folder} is no run folder ({path} cannot be read): name one under runs/"
-        ) from error
+        raise TrajectoryError(f"{folder} is no run folder ({path} cannot be read): name one under runs/") from error
     except json.JSONDecodeError as error:
         raise TrajectoryError(f"{path} is damaged ({error}): start the run again") from error
     return config_from_values(values, str(path))

@@ -1,7 +1,8 @@
 """The loop: a plan of stages, advanced chunk by chunk on the device.
 
 A chunk is one compiled program of many steps. The host looks at it once: at its frames, its reaction log and
-its error bits. What a chunk did does not depend on its length, nor on where a run was cut and resumed.
+its error bits. What a chunk did does not depend on where a run was cut and resumed; nor on its length, as long
+as no neighbour list has to be given more room.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def advance(
 
     state, (frames, checks) = jax.lax.scan(frame, state, length=n_frames)
     if checks is not None:
-        checks = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), checks)
+        checks = jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), checks)
     return state, frames, checks
 
 
@@ -276,7 +277,10 @@ def renewed_neighbors(state: State, system: System) -> tuple[State, System]:
 
 
 def with_more_room(state: State, system: System) -> tuple[State, System]:
-    """Larger capacities, the list itself unchanged: the same pairs in the same order, hence the same bits."""
+    """Larger capacities, the list itself unchanged: the same pairs in the same order.
+
+    Sums over wider rows may round otherwise, so from here on the path depends on where the chunk began.
+    """
     settings = regrow(system.neighbors)
     index = state.neighbors.index
     n_columns = state.position.shape[0] + system.site_position.shape[0]

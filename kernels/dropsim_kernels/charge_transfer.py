@@ -157,6 +157,9 @@ def charge_transfer_step(
     """
     n_units = state.electrons.shape[0]
     dtype = sulfur_position.dtype
+    if n_units == 0:  # an electrolyte of salt alone
+        none, never = jnp.zeros((0,), jnp.int32), jnp.zeros((0,), bool)
+        return state, ReactionInfo(none, none, none, none, never, never)
     graph = contact_graph(sulfur_position, li_position, box, parameters.li_bridge, parameters.sulfur_contact)
     droplet = connected_components(graph)
 

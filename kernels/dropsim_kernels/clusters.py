@@ -44,7 +44,7 @@ def connected_components(adjacency: Array) -> Array:
 
     def spread(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         label, _ = carry
-        best = jnp.min(jnp.where(adjacency, label[None, :], jnp.int32(n_vertices)), axis=1)
+        best = jnp.min(jnp.where(adjacency, label[None, :], jnp.int32(n_vertices)), axis=1, initial=n_vertices)
         jumped = jnp.minimum(best, best[best])
         return jumped, jnp.any(jumped != label)
 

@@ -61,7 +61,8 @@ def langevin_advance(
     noise = gaussian_vectors(step_key(key, MOTION_STREAM, step), position.shape[0], position.dtype)
     velocity = velocity + (0.5 * dt) * force / mass
     position = position + (0.5 * dt) * velocity
-    spread = jnp.sqrt(dynamics.thermal_energy * (1.0 - decay**2) / mass)
+    # 1 - c^2 by expm1: a weak friction would lose its digits in the difference.
+    spread = jnp.sqrt(dynamics.thermal_energy * -jnp.expm1(-2.0 * dynamics.friction * dt) / mass)
     velocity = decay * velocity + spread * noise
     return position + (0.5 * dt) * velocity, velocity
 
