@@ -263,9 +263,7 @@ def _structure(out: _Collector, frames: _Frames, lengths: Floats, charges: Float
     )
     out.add(
         "largest_cluster",
-        lambda: mean_estimate(
-            np.array([6.0 * largest_clusters(f, 1)[0] for f in labels]), "S atoms"
-        ),
+        lambda: mean_estimate(np.array([6.0 * largest_clusters(f, 1).sum() for f in labels]), "S atoms"),
     )
 
     def sizes() -> None:
@@ -276,7 +274,9 @@ def _structure(out: _Collector, frames: _Frames, lengths: Floats, charges: Float
         for size, key in ((1, "cluster_monomer_fraction"), (2, "cluster_dimer_fraction")):
             at = np.flatnonzero(table.size == size)
             p, se = (float(table.probability[at[0]]), float(table.standard_error[at[0]])) if len(at) else (0.0, 0.0)
-            out.estimates[key] = Estimate(p, se, "1", 5.0, f"P({size}) of Li-bridged clusters above {BULK_NM:g} nm, block error")
+            out.estimates[key] = Estimate(
+                p, se, "1", 5.0, f"P({size}) of Li-bridged clusters above {BULK_NM:g} nm, block error"
+            )
 
     out.attempt(("cluster_monomer_fraction", "cluster_dimer_fraction"), sizes)
 
@@ -337,9 +337,7 @@ def _tier_inputs(
     def capture() -> Estimate:
         distance = distance_to_droplets(liquid.position, liquid.species, lengths, labels, DROPLET_SIZE)
         step = float(np.median(np.diff(liquid.time)))
-        return capture_probability(
-            distance, liquid.time, contact_nm=1.05, escape_nm=1.6, residence_time=5 * step
-        )
+        return capture_probability(distance, liquid.time, contact_nm=1.05, escape_nm=1.6, residence_time=5 * step)
 
     out.add("capture_probability", capture)
 
@@ -478,7 +476,12 @@ def _sulfur_z(out: _Collector, trajectory: Trajectory, brownian: np.ndarray) -> 
         d = curve.diffusivity
         low, high = d.interval_95
         out.estimates["sulfur_z_diffusivity"] = Estimate(
-            d.value * factor, d.standard_error * factor, "nm^2/s", d.n_effective, d.method, (low * factor, high * factor)
+            d.value * factor,
+            d.standard_error * factor,
+            "nm^2/s",
+            d.n_effective,
+            d.method,
+            (low * factor, high * factor),
         )
         out.curves |= {"msdz_time_ps": curve.time, "msdz_nm2": curve.msd, "msdz_error": curve.standard_error}
 

@@ -76,9 +76,7 @@ def _particle_rows(config: Config) -> list[Quantity]:
     return [
         *rows,
         Quantity(group, "Li2S6 concentration", whole.li2s6_mM, "mM", "of the whole number, in the whole box"),
-        Quantity(
-            group, "LiTFSI concentration", whole.litfsi_mM, "mM", "of the whole number, without counterions"
-        ),
+        Quantity(group, "LiTFSI concentration", whole.litfsi_mM, "mM", "of the whole number, without counterions"),
         Quantity(group, "Li2S6 density", whole.n_S6 / volume, "nm^-3", "number / box volume"),
         Quantity(group, "net charge", whole.net_charge_e, "e", "ions, centres, compensation and electrode"),
     ]
@@ -112,9 +110,7 @@ def _electrostatic_rows(config: Config) -> list[Quantity]:
             "1",
             f"{config.electrolyte.permittivity_law} law at {temperature:g} K",
         ),
-        Quantity(
-            group, "Bjerrum length", bjerrum_length_nm(eps, temperature), "nm", "e^2 / (4 pi eps0 eps_r kT)"
-        ),
+        Quantity(group, "Bjerrum length", bjerrum_length_nm(eps, temperature), "nm", "e^2 / (4 pi eps0 eps_r kT)"),
         Quantity(group, "Li-S6 contact d", contact, "nm", "minimum of Lennard-Jones + Coulomb of this pair"),
         Quantity(
             group,
@@ -248,9 +244,7 @@ def _kinetics_rows(config: Config) -> list[Quantity]:
             "1",
             "n = 1 + 1/(1 + Da): put in by k, no finding",
         ),
-        Quantity(
-            group, "growth time", scales.growth_s, "s", f"rho R / [k (c - c_sat)] {at}; {scales.growth_how}"
-        ),
+        Quantity(group, "growth time", scales.growth_s, "s", f"rho R / [k (c - c_sat)] {at}; {scales.growth_how}"),
         Quantity(group, "charging time", scales.charging_s, "s", f"N / [N_c (k_in + k_out)] {at}"),
         Quantity(
             group,
@@ -277,9 +271,7 @@ def _cost_rows(config: Config) -> list[Quantity]:
         Quantity(group, "steps", estimate.n_steps, "1", "all stages, all replicas"),
         Quantity(group, "frames", estimate.n_frames, "1", "all stages, all replicas"),
         Quantity(group, "run time", estimate.run_s, "s", estimate.basis),
-        Quantity(
-            group, "memory", estimate.memory_MB, "MB", "runtime and compiled program; the beads are small"
-        ),
+        Quantity(group, "memory", estimate.memory_MB, "MB", "runtime and compiled program; the beads are small"),
         Quantity(group, "files", estimate.files_MB, "MB", "float32 frames, compressed to about 60 %"),
     ]
 
@@ -309,9 +301,7 @@ def _supersaturation_warnings(config: Config) -> list[str]:
                 f"electrolyte: permittivity {eps:.3g} is above the boiling of the model "
                 f"({MEAN_FIELD_BOILING_PERMITTIVITY:g}): no droplets are expected"
             ]
-        return [
-            f"electrolyte.saturation_mM: c_sat is not known ({how}), so droplets may form in the bulk too"
-        ]
+        return [f"electrolyte.saturation_mM: c_sat is not known ({how}), so droplets may form in the bulk too"]
     if ratio <= low:
         return [
             f"electrolyte.li2s6_mM: {whole.li2s6_mM:.3g} mM is below saturation ({saturation:.3g} mM): "
@@ -352,9 +342,7 @@ def _stage_warnings(config: Config) -> list[str]:
             phase = _langevin_phase(config, stage)
             if phase > LANGEVIN_PHASE_LIMIT:
                 longest = stage.timestep_fs * LANGEVIN_PHASE_LIMIT / phase
-                found.append(
-                    f"{key}: {stage.timestep_fs:g} fs is too long for ion contacts; at most {longest:.2g} fs"
-                )
+                found.append(f"{key}: {stage.timestep_fs:g} fs is too long for ion contacts; at most {longest:.2g} fs")
             faster = clock_acceleration(config, stage)
             if faster > 2:
                 found.append(

@@ -148,8 +148,7 @@ def saturation_mM(config: Config) -> tuple[float, str]:
     defaults = type(config.species)()
     forces = {"charge_e", "sigma_nm", "epsilon_kJ_per_mol"}
     if any(
-        getattr(config.species, name).model_dump(include=forces)
-        != getattr(defaults, name).model_dump(include=forces)
+        getattr(config.species, name).model_dump(include=forces) != getattr(defaults, name).model_dump(include=forces)
         for name in ("Li", "S6")
     ):
         return math.nan, "no data for changed beads"
@@ -238,9 +237,7 @@ def particle_charging(config: Config, stage: StageConfig) -> ParticleCharging:
     reaction, whole = config.reaction, composition(config)
     area = config.box.lateral_nm[0] * config.box.lateral_nm[1]
     per_centre = density * 2 / 3 * math.pi * reaction.mo_contact_nm**3
-    n_centres = (
-        min(whole.n_centres, whole.n_centres / area * math.pi * radius**2) if config.centres.wired else 0
-    )
+    n_centres = min(whole.n_centres, whole.n_centres / area * math.pi * radius**2) if config.centres.wired else 0
     n_units = density * 2 / 3 * math.pi * radius**3
     k_in, k_out = butler_volmer(
         reaction.rate_constant_per_ps,

@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,9 +34,7 @@ _debug: contextvars.ContextVar[bool] = contextvars.ContextVar("debug", default=F
 ConfigFile = Annotated[Path, typer.Argument(metavar="FILE", help="Experiment file (TOML).")]
 Overrides = Annotated[
     list[str],
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Replace a key of the file, e.g. run.seed=2. Repeatable."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a key of the file, e.g. run.seed=2. Repeatable."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -203,6 +201,7 @@ def info(
     rows += [("presets", (name, f"{preset.reason}; {preset.source}")) for name, preset in PRESETS.items()]
     _print_groups("dropsim", ("", ""), rows)
 
+
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of one run, as 'dropsim run' wrote it.")]
 StudyFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study, or of one run.")]
 
@@ -224,7 +223,8 @@ def run(
     study = load_study(path, overrides, out, replicas)
     write_manifest(study)
     _carry_out(study.jobs, workers, quiet=as_json)
-    _report(study.root if len(study.jobs) > 1 else study.jobs[0].folder, as_json)
+    folders = [job.folder for job in study.jobs]
+    _report(folders[0] if len(folders) == 1 else study.root, as_json)
 
 
 @command()
@@ -241,7 +241,7 @@ def resume(folder: StudyFolder, as_json: AsJson = False) -> None:
     for one in folders:
         config = read_config(one)
         jobs.append(Job(config, int(one.name.rsplit("-r", 1)[-1]), root))
-    _carry_out(tuple(jobs), None, quiet=as_json)
+    _carry_out(jobs, None, quiet=as_json)
     _report(folder, as_json)
 
 
@@ -305,7 +305,7 @@ def export(
     print(f"{target}: {n} frames")
 
 
-def _carry_out(jobs: Any, workers: int | None, *, quiet: bool) -> None:
+def _carry_out(jobs: Sequence[Any], workers: int | None, *, quiet: bool) -> None:
     """Carry out jobs with a progress line each; the first failure's exit status ends the command."""
     from contextlib import closing
 
@@ -381,9 +381,7 @@ def _print_groups(title: str, columns: tuple[str, ...], rows: list[tuple[str, tu
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=any(columns)
-    )
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=any(columns))
     for index, name in enumerate(columns):
         last = index == len(columns) - 1
         numeric = name == "value"

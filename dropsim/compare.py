@@ -12,6 +12,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+from scipy import stats
+
 from dropsim.errors import AnalysisError
 from dropsim.observables.estimate import Estimate
 from dropsim.observables.statistics import combine_replicas
@@ -63,7 +66,7 @@ def load_references() -> dict[str, Reference]:
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """What one row compares. estimate: key of an Estimate; reference: key of a Reference; condition: name of a
-    run of the study, or "a / b" for the ratio of two; tier: "particle" or "droplet"; kind: what sort of number
+    run of the study, or "a - b" for the difference of two; tier: "particle" or "droplet"; kind: what sort of number
     dropsim's is; not_comparable: why the two are not the same quantity, empty if they are."""
 
     estimate: str
@@ -101,8 +104,8 @@ COMPARISONS: tuple[Comparison, ...] = (
                "outcome of the particle tier"),
     Comparison("area_ratio_after_conversion", "area_ratio_after_conversion", "droplet",
                "follows from the rate law that was put in"),
-    Comparison("surface_count", "surface_count_ratio", "particle", "outcome of the particle tier",
-               condition="main / no_centres"),
+    Comparison("surface_count", "surface_count_difference", "particle", "outcome of the particle tier",
+               condition="main - no_centres"),
     Comparison("surface_count", "surface_count", "particle", "outcome of the particle tier",
                not_comparable="other box, composition and number of S; the figure gives no numbers"),
     Comparison("surface_count", "surface_count", "particle", "outcome of the particle tier", condition="titanium",
@@ -175,7 +178,10 @@ def judge(estimate: Estimate, reference: Reference, row: Comparison) -> tuple[Ve
             cls, text = "agrees", "agrees within the 95 % interval"
         else:
             away = abs(estimate.value - reference.value) / estimate.standard_error
-            cls, text = "differs", f"differs by {away:.1f} standard errors, factor {estimate.value / reference.value:.3g}"
+            cls, text = (
+                "differs",
+                f"differs by {away:.1f} standard errors, factor {estimate.value / reference.value:.3g}",
+            )
     else:
         bounds = [(f">= {reference.lower:g}", reference.lower, math.inf)] if reference.lower is not None else []
         bounds += [(f"<= {reference.upper:g}", -math.inf, reference.upper)] if reference.upper is not None else []
@@ -194,24 +200,19 @@ def judge(estimate: Estimate, reference: Reference, row: Comparison) -> tuple[Ve
     return ("put-in" if law else cls), text + law
 
 
-def ratio(above: Estimate, below: Estimate) -> Estimate:
-    """above / below of two independent estimates, error propagated to first order; 95 % interval by Fieller's
-    theorem where the denominator is clear of zero. Raises AnalysisError for a denominator that is not."""
-    if not below.value > 0 or not below.value > 2 * below.standard_error:
-        raise AnalysisError(
-            f"the denominator, {estimate_text(below)}, is not clear of zero: the ratio has no upper bound"
-        )
-    value = above.value / below.value
-    a, b = above.standard_error / above.value if above.value else math.nan, below.standard_error / below.value
-    se = value * math.hypot(a, b)
-    g = (1.96 * b) ** 2
-    if g < 1 and math.isfinite(se):
-        half = 1.96 * value * math.sqrt(a**2 + b**2 - g * a**2) / (1 - g)
-        interval = (value / (1 - g) - half, value / (1 - g) + half)
-    else:
-        interval = None
-    n = min(above.n_effective, below.n_effective)
-    return Estimate(value, se, "1", n, f"ratio of means; Fieller interval; {above.method}", interval)
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """first - second of two independent estimates of one unit; interval: Student's t with the degrees of freedom
+    of Welch and Satterthwaite, se^2 = se_1^2 + se_2^2."""
+    errors = np.array([first.standard_error, second.standard_error])
+    freedom = np.array([max(e.n_effective - 1.0, 1.0) for e in (first, second)])
+    se = float(np.hypot(*errors))
+    fourth = float((errors**4 / freedom).sum())
+    value = first.value - second.value
+    half = float(stats.t.ppf(0.975, se**4 / fourth)) * se if fourth > 0 else se
+    n = min(first.n_effective, second.n_effective)
+    return Estimate(
+        value, se, first.unit, n, f"difference of means (Welch); {first.method}", (value - half, value + half)
+    )
 
 
 Estimates = Mapping[str, Estimate]
@@ -277,7 +278,7 @@ def compare(
     rows = []
     for row in COMPARISONS:
         reference = references[row.reference]
-        names = [main if n == "main" else n for n in row.condition.split(" / ")]
+        names = [main if n == "main" else n for n in row.condition.split(" - ")]
         if row.tier == "droplet":
             if droplet is None:
                 continue
@@ -296,7 +297,7 @@ def compare(
                 "quantity": reference.title + (LABELS.get(row.estimate, "")),
                 "estimate": row.estimate,
                 "tier": row.tier,
-                "condition": "droplet tier" if row.tier == "droplet" else " / ".join(names),
+                "condition": "droplet tier" if row.tier == "droplet" else " - ".join(names),
                 "dropsim": "-" if estimate is None else estimate_text(estimate),
                 "value": None if estimate is None else estimate.to_dict(),
                 "reference": reference.text,
@@ -310,9 +311,7 @@ def compare(
     return rows
 
 
-def _pick(
-    row: Comparison, sources: Sequence[tuple[Estimates, Mapping[str, str]]]
-) -> tuple[Estimate | None, str]:
+def _pick(row: Comparison, sources: Sequence[tuple[Estimates, Mapping[str, str]]]) -> tuple[Estimate | None, str]:
     found = []
     for estimates, missing in sources:
         if row.estimate not in estimates:
@@ -320,7 +319,4 @@ def _pick(
         found.append(estimates[row.estimate])
     if len(found) == 1:
         return found[0], ""
-    try:
-        return ratio(found[0], found[1]), ""
-    except AnalysisError as error:
-        return None, str(error)
+    return difference(found[0], found[1]), ""

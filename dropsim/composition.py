@@ -75,17 +75,13 @@ def centre_positions_nm(config: Config) -> list[tuple[float, float]]:
         return []
     if centres.arrangement == "lattice":
         n_x, n_y = lattice_shape(config)
-        return [
-            ((i + 0.5) * length_x / n_x, (j + 0.5) * length_y / n_y) for i in range(n_x) for j in range(n_y)
-        ]
+        return [((i + 0.5) * length_x / n_x, (j + 0.5) * length_y / n_y) for i in range(n_x) for j in range(n_y)]
     spacing = centres.spacing_nm
     best: tuple[float, list[tuple[float, float]]] | None = None
     for odd_x in (1, 0):
         for odd_y in (1, 0):
             grid = [
-                (x, y)
-                for x in _axis_offsets(length_x, spacing, odd_x)
-                for y in _axis_offsets(length_y, spacing, odd_y)
+                (x, y) for x in _axis_offsets(length_x, spacing, odd_x) for y in _axis_offsets(length_y, spacing, odd_y)
             ]
             if len(grid) < centres.count:
                 continue

@@ -45,9 +45,7 @@ class BoxConfig(Section):
 
 class ElectrolyteConfig(Section):
     li2s6_mM: Annotated[NonNegative, Field(description="mean concentration of Li2S6 in the box")] = 100.0
-    li2s6_count: Annotated[
-        int | None, Field(ge=0, description="number of Li2S6, instead of the concentration")
-    ] = None
+    li2s6_count: Annotated[int | None, Field(ge=0, description="number of Li2S6, instead of the concentration")] = None
     litfsi_mM: Annotated[NonNegative, Field(description="explicit LiTFSI")] = 0.0
     temperature_K: Positive = 300.0
     relative_permittivity_300K: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 10.0
@@ -55,9 +53,9 @@ class ElectrolyteConfig(Section):
         Literal["inverse-temperature", "constant"],
         Field(description="eps_r(T) = eps_r(300 K) 300/T, as ethers do, or constant"),
     ] = "inverse-temperature"
-    saturation_mM: Annotated[
-        Positive | None, Field(description="c_sat of Li2S6 at this permittivity, where known")
-    ] = None
+    saturation_mM: Annotated[Positive | None, Field(description="c_sat of Li2S6 at this permittivity, where known")] = (
+        None
+    )
 
 
 def _require_nothing(schema: dict[str, Any]) -> None:
@@ -106,9 +104,7 @@ class SpeciesTable(Section):
 
 
 class WallConfig(Section):
-    kind: Annotated[Literal["graphene", "titanium", "plain"], Field(description="electrode at z = 0")] = (
-        "graphene"
-    )
+    kind: Annotated[Literal["graphene", "titanium", "plain"], Field(description="electrode at z = 0")] = "graphene"
     sigma_nm: Positive = 0.34
     well_depth_S6_kT: Annotated[
         NonNegative, Field(description="depth of the 9-3 well for S6 and Li2S, in kT(300 K)")
@@ -129,25 +125,19 @@ class CentresConfig(Section):
         Field(description="what balances the centres: 4 N sites, the whole wall, or extra ions"),
     ] = "ring"
     ring_radius_nm: Positive = 0.30
-    slab_net_charge_e: Annotated[
-        Finite, Field(description="extra charge of the electrode, spread over its sheet")
-    ] = 0.0
-    wired: Annotated[
-        bool, Field(description="electronic contact: without it centres gather but pass no current")
-    ] = True
+    slab_net_charge_e: Annotated[Finite, Field(description="extra charge of the electrode, spread over its sheet")] = (
+        0.0
+    )
+    wired: Annotated[bool, Field(description="electronic contact: without it centres gather but pass no current")] = (
+        True
+    )
 
 
 class ElectrostaticsConfig(Section):
     method: Literal["ewald"] = "ewald"
-    force_tolerance: Annotated[
-        float, Field(gt=1e-10, le=1e-1, description="relative rms force error asked for")
-    ] = 1e-3
-    cutoff_nm: Annotated[
-        Positive | None, Field(description="real-space cutoff; chosen for speed if absent")
-    ] = None
-    vacuum_factor: Annotated[
-        float, Field(ge=2, le=20, description="padded Lz / height for the slab correction")
-    ] = 3.0
+    force_tolerance: Annotated[float, Field(gt=1e-10, le=1e-1, description="relative rms force error asked for")] = 1e-3
+    cutoff_nm: Annotated[Positive | None, Field(description="real-space cutoff; chosen for speed if absent")] = None
+    vacuum_factor: Annotated[float, Field(ge=2, le=20, description="padded Lz / height for the slab correction")] = 3.0
     net_charge: Annotated[
         Literal["error", "background"],
         Field(description="refuse a charged cell, or balance it by a uniform charge of the electrode plane"),
@@ -170,13 +160,9 @@ class StageConfig(Section):
 class ReactionConfig(Section):
     """The collective rule in its well-mixed limit. Rates are per contact and per free electron slot."""
 
-    potential_V: Annotated[
-        Finite, Field(description="E - E0 at the working electrode during reaction stages")
-    ] = -0.1
+    potential_V: Annotated[Finite, Field(description="E - E0 at the working electrode during reaction stages")] = -0.1
     transfer_coefficient: Fraction = 0.30
-    rate_constant_per_ps: Annotated[
-        NonNegative, Field(description="k0 of Butler-Volmer (compressed clock)")
-    ] = 0.002
+    rate_constant_per_ps: Annotated[NonNegative, Field(description="k0 of Butler-Volmer (compressed clock)")] = 0.002
     physical_rate_constant_per_s: Annotated[
         Positive,
         Field(description="k0 that the experiment's five seconds ask for; gives the clock compression"),
@@ -190,12 +176,8 @@ class ReactionConfig(Section):
     ] = 0.2
     nucleation_rate_per_ps: Annotated[NonNegative, Field(description="k_nuc per S6 unit")] = 0.01
     nucleation_barrier: NonNegative = 0.05
-    minimum_size: Annotated[
-        int, Field(ge=1, description="S6 units below which a droplet does not nucleate")
-    ] = 20
-    front_acceleration: Annotated[
-        float, Field(ge=1, description="chi, k_in multiplier of a converting droplet")
-    ] = 10.0
+    minimum_size: Annotated[int, Field(ge=1, description="S6 units below which a droplet does not nucleate")] = 20
+    front_acceleration: Annotated[float, Field(ge=1, description="chi, k_in multiplier of a converting droplet")] = 10.0
 
 
 class ProtocolStep(Section):
@@ -228,15 +210,13 @@ class KineticsConfig(Section):
     calibration_time_s: Annotated[Positive, Field(description="growth from seed to nucleation; TEM: about 20 s")] = 20.0
     closure: Annotated[
         Literal["constant", "charge-slaved"],
-        Field(
-            description="capture independent of the electrons, or proportional to them (dropsim's hypothesis)"
-        ),
+        Field(description="capture independent of the electrons, or proportional to them (dropsim's hypothesis)"),
     ] = "constant"
     capture_floor: Annotated[Fraction, Field(description="p0 of the charge-slaved closure")] = 0.02
     seed_radius_nm: Positive = 1.0
-    onset_s: Annotated[
-        NonNegative, Field(description="when the droplet's seed appears (the paper's #1: 34.4 s)")
-    ] = 34.4
+    onset_s: Annotated[NonNegative, Field(description="when the droplet's seed appears (the paper's #1: 34.4 s)")] = (
+        34.4
+    )
     contact_angle_deg: Annotated[float, Field(gt=0, le=180)] = 90.0
     centre_density_per_nm2: Positive = 0.025
     rate_constant_per_s: Annotated[
@@ -267,9 +247,7 @@ class KineticsConfig(Section):
 class Config(Section):
     """A whole experiment file."""
 
-    preset: Annotated[str | None, Field(description="named defaults that the file overrides key by key")] = (
-        None
-    )
+    preset: Annotated[str | None, Field(description="named defaults that the file overrides key by key")] = None
     run: RunConfig
     box: BoxConfig = BoxConfig()
     electrolyte: ElectrolyteConfig = ElectrolyteConfig()

@@ -60,9 +60,7 @@ def load_config_text(text: str, source: str = "<text>", overrides: Sequence[str]
     return _Loader(source, values, key_lines(text), overrides).config()
 
 
-def config_from_values(
-    values: dict[str, Any], source: str = "<values>", overrides: Sequence[str] = ()
-) -> Config:
+def config_from_values(values: dict[str, Any], source: str = "<values>", overrides: Sequence[str] = ()) -> Config:
     """The configuration of nested plain values, as `Config.model_dump` gives; see `load_config`."""
     return _Loader(source, values, {}, overrides).config()
 
@@ -113,9 +111,7 @@ class _Loader:
             places = [tuple(detail["loc"]) for detail in details]
             for detail, place in zip(details, places, strict=True):
                 # A list with a bad entry is also reported as too short, by the entries that were dropped.
-                if detail["type"] == "too_short" and any(
-                    p != place and p[: len(place)] == place for p in places
-                ):
+                if detail["type"] == "too_short" and any(p != place and p[: len(place)] == place for p in places):
                     continue
                 found = self.messages(detail, merged, unit_problems)
                 problems.extend(message for message in found if message not in problems)
@@ -181,9 +177,7 @@ class _Loader:
     def line(self, path: KeyPath, value: object, text: str) -> str:
         return f"{self.where(path)}: {key_name(path)} = {shown_value(value)}: {text}"
 
-    def messages(
-        self, detail: Any, merged: dict[str, Any], unit_problems: dict[KeyPath, str]
-    ) -> Iterator[str]:
+    def messages(self, detail: Any, merged: dict[str, Any], unit_problems: dict[KeyPath, str]) -> Iterator[str]:
         """The lines for one entry of pydantic's list of errors."""
         path, kind = tuple(detail["loc"]), detail["type"]
         if path in unit_problems:

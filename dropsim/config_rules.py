@@ -154,12 +154,8 @@ def _stage_problems(config: Config) -> Iterator[Problem]:
         if whole_frames:
             yield whole_frames
         for problem in (
-            _multiple_problem(
-                (*here, "duration_ps"), stage.duration_ps, record, stage.record_every_ps, "frames"
-            ),
-            _multiple_problem(
-                ("run", "chunk_ps"), config.run.chunk_ps, record, stage.record_every_ps, "frames"
-            ),
+            _multiple_problem((*here, "duration_ps"), stage.duration_ps, record, stage.record_every_ps, "frames"),
+            _multiple_problem(("run", "chunk_ps"), config.run.chunk_ps, record, stage.record_every_ps, "frames"),
         ):
             if problem:
                 yield problem
@@ -174,9 +170,7 @@ def _stage_problems(config: Config) -> Iterator[Problem]:
             yield problem
 
 
-def _multiple_problem(
-    key: KeyPath, value: float, unit_key: KeyPath, unit: float, things: str
-) -> Problem | None:
+def _multiple_problem(key: KeyPath, value: float, unit_key: KeyPath, unit: float, things: str) -> Problem | None:
     """None if value is a whole number (at least one) of units."""
     ratio = value / unit
     nearest = round(ratio)
@@ -184,9 +178,7 @@ def _multiple_problem(
         return None
     below = int(ratio)
     allowed = " or ".join(f"{n * unit:.6g}" for n in (below, below + 1) if n >= 1)
-    return Problem(
-        (key, unit_key), f"must be a whole number of {things} of {unit:.6g} ps; nearest allowed: {allowed}"
-    )
+    return Problem((key, unit_key), f"must be a whole number of {things} of {unit:.6g} ps; nearest allowed: {allowed}")
 
 
 def _kinetics_problems(config: Config) -> Iterator[Problem]:

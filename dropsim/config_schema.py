@@ -51,9 +51,7 @@ def fields_of(path: KeyPath) -> dict[str, dict[str, Any]]:
     return {name: _resolved(child) for name, child in (entry or {}).get("properties", {}).items()}
 
 
-def _walk(
-    prefix: str, path: KeyPath, defaults: dict[str, Any] | None = None
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _walk(prefix: str, path: KeyPath, defaults: dict[str, Any] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     for name, entry in fields_of(path).items():
         here = f"{prefix}{name}"
         # A bead's defaults stand with the table of beads.
@@ -102,9 +100,7 @@ def allowed_text(entry: dict[str, Any] | None, path: KeyPath = ()) -> str:
             )
             if key in entry
         ]
-        return " ".join([noun, " and ".join(limits)]).strip() + (
-            f" ({unit.replace('_', ' ')})" if unit else ""
-        )
+        return " ".join([noun, " and ".join(limits)]).strip() + (f" ({unit.replace('_', ' ')})" if unit else "")
     if kind == "boolean":
         return "true or false"
     if kind == "string":

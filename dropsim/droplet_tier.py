@@ -144,7 +144,9 @@ def measure_droplets(
     Growth: each area from the seed to its grown share, exponents joined over droplets. Conversion: from the
     nucleation of Li2S until 90 % of the units are solid. Area ratio: 5 s later over the last frame before.
     """
-    time = droplets.time_s
+    time, centroid = droplets.time_s, droplets.centroid_nm
+    if centroid is None:
+        raise AnalysisError("these droplets have no tracks: take them from simulate_droplets")
     n_droplets = len(droplets.area_nm2)
     nucleation = droplets.nucleation_time_s
     estimates: dict[str, Estimate] = {}
@@ -175,9 +177,9 @@ def measure_droplets(
         step = float(time[1] - time[0])
         window = (time[grown[0]] - step, time[grown[0]])
         fits = {
-            "growth_exponent": lambda t=time[grown], a=area[grown], w=window: fit_power_law(
-                t, a, onset_window=w
-            ).exponent,
+            "growth_exponent": lambda t=time[grown], a=area[grown], w=window: (
+                fit_power_law(t, a, onset_window=w).exponent
+            ),
             "growth_exponent_from_rate": lambda t=time[grown], a=area[grown]: exponent_from_rate(t, a),
         }
         for key, fit in fits.items():
@@ -185,7 +187,7 @@ def measure_droplets(
                 exponents[key].append(fit())
             except AnalysisError as error:
                 failures[key] = str(error)
-        track = droplets.centroid_nm[k][alive]
+        track = centroid[k][alive]
         try:
             gls = gls_diffusivity(track, step, localisation_variance=0.0).D
             force = force_summary(track, step, gls.value, temperature_K)
@@ -270,6 +272,8 @@ def tier_summary(tier: DropletTier, source: str) -> dict[str, Any]:
 
 def write_table(path: Path, droplets: DropletSolution, n_droplets: int = TABLE_DROPLETS) -> None:
     """The first realisations as a table of tracked droplets: frame, t_s, id, area_nm2, x_nm, y_nm."""
+    if droplets.centroid_nm is None:
+        raise AnalysisError("these droplets have no tracks: take them from simulate_droplets")
     with open(path, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["frame", "t_s", "id", "area_nm2", "x_nm", "y_nm"])
@@ -277,7 +281,14 @@ def write_table(path: Path, droplets: DropletSolution, n_droplets: int = TABLE_D
             for frame in np.flatnonzero(droplets.area_nm2[k] > 0):
                 x, y = droplets.centroid_nm[k, frame]
                 table.writerow(
-                    [frame, f"{droplets.time_s[frame]:.6g}", k, f"{droplets.area_nm2[k, frame]:.6g}", f"{x:.6g}", f"{y:.6g}"]
+                    [
+                        frame,
+                        f"{droplets.time_s[frame]:.6g}",
+                        k,
+                        f"{droplets.area_nm2[k, frame]:.6g}",
+                        f"{x:.6g}",
+                        f"{y:.6g}",
+                    ]
                 )
 
 

@@ -64,9 +64,7 @@ def wall_energy(z: Array, species: Array, system: System) -> Array:
     return bottom + top + sheet
 
 
-def total_forces(
-    position: Array, species: Array, neighbors: NeighborList, system: System
-) -> tuple[Array, Array]:
+def total_forces(position: Array, species: Array, neighbors: NeighborList, system: System) -> tuple[Array, Array]:
     """Potential energy and forces of the mobile beads.
 
     position: (N, 3) nm; species: (N,) int32. Returns (energy () kJ/mol, force (N, 3) kJ/(mol nm)). The energy

@@ -77,9 +77,7 @@ def centred(scene: Scene) -> Scene:
         out[:, :2] %= lateral
         return out
 
-    return dataclasses.replace(
-        scene, position=moved(scene.position), site_position=moved(scene.site_position)
-    )
+    return dataclasses.replace(scene, position=moved(scene.position), site_position=moved(scene.site_position))
 
 
 def _radii(scene: Scene, code: np.ndarray) -> Floats:

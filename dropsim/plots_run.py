@@ -90,16 +90,12 @@ def _area(summary: Summary, curves: Curves) -> Figure | None:
         return None
     figure = new_figure(4.4)
     area, size = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1.0))
-    area.plot(
-        curves["area_time_ps"], curves["area_nm2"], ".", color=MEASURED, markersize=3.5, label="main droplet"
-    )
+    area.plot(curves["area_time_ps"], curves["area_nm2"], ".", color=MEASURED, markersize=3.5, label="main droplet")
     if _has(curves, "growth_time_ps", "growth_curve", "growth_low", "growth_high"):
         time = curves["growth_time_ps"]
         n = _estimate(summary, "growth_exponent")
         text = "fit A₀ + a (t − t₀)ⁿ" + (f", n = {estimate_text(n)}" if n else "")
-        area.fill_between(
-            time, curves["growth_low"], curves["growth_high"], color=FITTED, alpha=0.22, linewidth=0
-        )
+        area.fill_between(time, curves["growth_low"], curves["growth_high"], color=FITTED, alpha=0.22, linewidth=0)
         area.plot(time, curves["growth_curve"], color=FITTED, label=text + "\n(bands: 95 %)")
     area.set_ylabel("projected area (nm²)")
     area.set_ylim(bottom=0)
@@ -142,9 +138,7 @@ def _msd(axes: Axes, summary: Summary, lag: np.ndarray, msd: np.ndarray) -> None
         if interval:
             low, high = (4.0 * x / NM2_PER_PS_IN_NM2_PER_S * lag for x in interval)
             axes.fill_between(lag, low, high, color=FITTED, alpha=0.2, linewidth=0)
-        axes.plot(
-            lag, slope * lag, color=FITTED, label=f"4 D t, likelihood of the steps\nD = {estimate_text(gls)}"
-        )
+        axes.plot(lag, slope * lag, color=FITTED, label=f"4 D t, likelihood of the steps\nD = {estimate_text(gls)}")
     line = _estimate(summary, "centroid_diffusivity_straight_line")
     if line and len(lag) > 2:
         slope = 4.0 * float(line["value"]) / NM2_PER_PS_IN_NM2_PER_S
@@ -234,9 +228,7 @@ def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
     height = float(curves["lengths"][2]) if _has(curves, "lengths") else float(z[-1])
     figure = new_figure(4.6 if net else 3.0)
     # Near the electrode, where the layers are, and once more over the whole height.
-    grid = figure.subplots(
-        2 if net else 1, 2, sharex="col", sharey="row", width_ratios=(1.7, 1.0), squeeze=False
-    )
+    grid = figure.subplots(2 if net else 1, 2, sharex="col", sharey="row", width_ratios=(1.7, 1.0), squeeze=False)
     for axes in grid[0]:
         _profile(axes, z, curves["profile_sulfur"], curves.get("profile_sulfur_error"), LIQUID)
     grid[0, 0].set_ylabel("|ρ| of sulfur beads (e/Å³)")
@@ -258,9 +250,7 @@ def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
             if len(centres):
                 at = float(centres[:, 2].mean())
                 axes.axvline(at, color=CENTRE, linewidth=1.1, linestyle=(0, (3, 2)), label="Mo centres")
-        grid[-1, column].set_xlabel(
-            "z (nm), electrode at 0 (hatched)" if column == 0 else "z (nm), whole height"
-        )
+        grid[-1, column].set_xlabel("z (nm), electrode at 0 (hatched)" if column == 0 else "z (nm), whole height")
     if len(centres):
         grid[0, 0].legend(loc="upper right")
     headline(figure, f"{_title(summary)}: charge along the normal of the electrode")
@@ -298,9 +288,7 @@ def _ledger(summary: Summary, curves: Curves) -> Figure | None:
     rows[0].axhline(0.0, color=MUTED, linewidth=0.7)
     rows[0].set_ylabel("current (e/ps)")
     rows[0].set_title(f"electrons into the sulfur, mean over {edges[1] - edges[0]:.3g} ps", loc="left")
-    rows[1].plot(
-        time, electrons, color=MEASURED, drawstyle="steps-post", label="electrons passed through the centres"
-    )
+    rows[1].plot(time, electrons, color=MEASURED, drawstyle="steps-post", label="electrons passed through the centres")
     rows[1].plot(
         time,
         ELECTRONS_PER_UNIT * units,
@@ -315,9 +303,7 @@ def _ledger(summary: Summary, curves: Curves) -> Figure | None:
     if begin is not None:
         for axes in rows:
             axes.axvline(float(begin), color=INK, linestyle=":", linewidth=1.3)
-        rows[1].plot(
-            [], [], color=INK, linestyle=":", linewidth=1.3, label=f"nucleation of Li₂S, {begin:g} ps"
-        )
+        rows[1].plot([], [], color=INK, linestyle=":", linewidth=1.3, label=f"nucleation of Li₂S, {begin:g} ps")
     legend_above(rows[1], 3)
     headline(figure, f"{_title(summary)}: charge transfer")
     return figure
@@ -335,12 +321,8 @@ def _conversion(summary: Summary, curves: Curves) -> Figure | None:
     ratio = _estimate(summary, "area_ratio_after_conversion")
     if ratio:
         area.set_title(f"area per unit, after / before = {estimate_text(ratio)}", loc="left")
-    size.plot(
-        time, curves["react_size"], color=LIQUID, drawstyle="steps-mid", label="sulfur beads in the droplet"
-    )
-    size.plot(
-        time, curves["react_converted"], color=SOLID, drawstyle="steps-mid", label="of these Li₂S units"
-    )
+    size.plot(time, curves["react_size"], color=LIQUID, drawstyle="steps-mid", label="sulfur beads in the droplet")
+    size.plot(time, curves["react_converted"], color=SOLID, drawstyle="steps-mid", label="of these Li₂S units")
     size.set_ylabel("beads")
     size.set_ylim(bottom=0)
     size.set_xlabel(CONVERSION_CLOCK)

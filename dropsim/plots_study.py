@@ -73,9 +73,7 @@ def wrap_text(text: str, width_in: float, size_pt: float, measure: _Measure) -> 
         line = ""
         for word in paragraph.split():
             while measure(word, size_pt) > width_in and len(word) > 1:
-                cut = next(
-                    (n for n in range(len(word) - 1, 1, -1) if measure(word[:n], size_pt) <= width_in), 1
-                )
+                cut = next((n for n in range(len(word) - 1, 1, -1) if measure(word[:n], size_pt) <= width_in), 1)
                 lines += [line] if line else []
                 lines.append(word[:cut])
                 line, word = "", word[cut:]
@@ -122,10 +120,7 @@ def plot_comparison(path_stem: Path, rows: Sequence[Mapping[str, str]], title: s
         measure = _measure()
         widths = [PAGE_WIDTH_IN * share for _, share, _ in TABLE_COLUMNS]
         table = [
-            [
-                _cell(row, keys, width, measure)
-                for (_, _, keys), width in zip(TABLE_COLUMNS, widths, strict=True)
-            ]
+            [_cell(row, keys, width, measure) for (_, _, keys), width in zip(TABLE_COLUMNS, widths, strict=True)]
             for row in rows
         ]
         heights = [max(_height(cell) for cell in cells) + 2 * PAD_IN for cells in table]
@@ -175,9 +170,7 @@ def _draw_table(
     axes.set_ylim(total, 0.0)
     left = np.concatenate([[0.0], np.cumsum(widths)])
     for number, line in enumerate(title):
-        axes.text(
-            PAD_IN, 0.05 + 0.17 * number, line, fontsize=9.5, fontweight="bold", va="top", parse_math=False
-        )
+        axes.text(PAD_IN, 0.05 + 0.17 * number, line, fontsize=9.5, fontweight="bold", va="top", parse_math=False)
     axes.add_patch(Rectangle((0.0, top), PAGE_WIDTH_IN, 0.24, facecolor="#EEF2F6", linewidth=0))
     for x, (name, _, _) in zip(left, TABLE_COLUMNS, strict=False):
         axes.text(x + PAD_IN, top + 0.12, name, fontsize=TEXT_PT, fontweight="bold", va="center")
@@ -211,9 +204,7 @@ def draw_contrast(axes: Axes, conditions: Sequence[Mapping[str, Any]], key: str,
     are paired by thin lines.
     """
     estimates = [c.get("estimates", {}).get(key) for c in conditions]
-    replicas = [
-        [float(v) for v in c.get("replica_values", {}).get(key) or [] if v is not None] for c in conditions
-    ]
+    replicas = [[float(v) for v in c.get("replica_values", {}).get(key) or [] if v is not None] for c in conditions]
     # One replica is the mean itself.
     replicas = [values if len(values) > 1 else [] for values in replicas]
     places = np.arange(len(conditions))
@@ -243,9 +234,7 @@ def draw_contrast(axes: Axes, conditions: Sequence[Mapping[str, Any]], key: str,
             axes.plot(interval, [place, place], color=INK, linewidth=1.4, zorder=3)
         axes.plot([value], [place], "o", color=MEASURED, markersize=4.5, zorder=4)
         if dots:
-            axes.plot(
-                dots, np.full(len(dots), place + DOTS_BELOW), ".", color=MUTED, markersize=3.5, zorder=3
-            )
+            axes.plot(dots, np.full(len(dots), place + DOTS_BELOW), ".", color=MUTED, markersize=3.5, zorder=3)
         axes.annotate(
             f"{value:.3g}",
             # In a column at the right, where no bar or pairing line runs through it.
@@ -273,9 +262,7 @@ def plot_contrast(path_stem: Path, conditions: Sequence[Mapping[str, Any]], titl
     nothing is left to draw.
     """
     panels = [
-        (key, label)
-        for key, label in CONTRASTED
-        if any(known(c.get("estimates", {}).get(key)) for c in conditions)
+        (key, label) for key, label in CONTRASTED if any(known(c.get("estimates", {}).get(key)) for c in conditions)
     ]
     if not panels:
         raise ValueError("no condition has any of " + ", ".join(key for key, _ in CONTRASTED))
@@ -285,7 +272,5 @@ def plot_contrast(path_stem: Path, conditions: Sequence[Mapping[str, Any]], titl
         for axes, (key, label) in zip(rows, panels, strict=True):
             draw_contrast(axes, conditions, key, label)
         headline(figure, title)
-        footnote(
-            figure, "bars: means; lines: 95 % intervals; small dots: single replicas, joined where paired"
-        )
+        footnote(figure, "bars: means; lines: 95 % intervals; small dots: single replicas, joined where paired")
         return save_figure(figure, Path(path_stem))

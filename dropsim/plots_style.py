@@ -179,6 +179,4 @@ def footnote(figure: Figure, text: str | None, width: int = 112) -> None:
 
 def legend_above(axes: Axes, n_columns: int) -> None:
     """The legend of a panel as a row over it, where it hides no data."""
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=n_columns, columnspacing=1.3, borderaxespad=0.2
-    )
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=n_columns, columnspacing=1.3, borderaxespad=0.2)

@@ -66,9 +66,7 @@ class Solution(Protocol):
 def electrons_per_unit(solution: Solution) -> NDArray[np.float64]:
     """Electrons per S6 that the droplet holds, (N_e + 10 N_s)/(N + N_s); nan where it holds less than one S6."""
     units = np.asarray(solution.n_liquid, float) + np.asarray(solution.n_solid, float)
-    electrons = np.asarray(solution.n_electrons, float) + ELECTRONS_PER_UNIT * np.asarray(
-        solution.n_solid, float
-    )
+    electrons = np.asarray(solution.n_electrons, float) + ELECTRONS_PER_UNIT * np.asarray(solution.n_solid, float)
     return np.where(units >= 1.0, electrons / np.where(units >= 1.0, units, 1.0), np.nan)
 
 
@@ -115,9 +113,7 @@ def shade_protocol(
     for step in protocol:
         end = start + float(step["duration_s"])
         potential = float(step["potential_V"])
-        axes.axvspan(
-            start, end, color=REDUCING if potential <= standard_V else OXIDISING, linewidth=0, zorder=0
-        )
+        axes.axvspan(start, end, color=REDUCING if potential <= standard_V else OXIDISING, linewidth=0, zorder=0)
         middle = 0.5 * (max(start, low) + min(end, high))
         if named and min(end, high) - max(start, low) > 0.12 * (high - low):
             axes.annotate(
@@ -191,9 +187,7 @@ def _mark_events(axes: Axes, mean: Solution, onset_s: float | None) -> None:
     ]
     for name, at, style, colour in marks:
         if at is not None:
-            axes.axvline(
-                at, color=colour, linestyle=style, linewidth=1.1, label=f"{name}, {number_text(at)} s"
-            )
+            axes.axvline(at, color=colour, linestyle=style, linewidth=1.1, label=f"{name}, {number_text(at)} s")
 
 
 def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: Mapping[str, Any]) -> None:
@@ -206,9 +200,7 @@ def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: M
     long = [k for k, run in enumerate(runs) if run.stop - run.start >= 3]
     if not long:
         for axes in (track_axes, msd_axes):
-            axes.text(
-                0.5, 0.5, "liquid in fewer than\nthree saved frames", ha="center", va="center", color=MUTED
-            )
+            axes.text(0.5, 0.5, "liquid in fewer than\nthree saved frames", ha="center", va="center", color=MUTED)
             axes.set_axis_off()
         return
     first = long[0]
@@ -231,15 +223,11 @@ def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: M
         path = np.asarray(realisations.centroid_nm, float)[k, runs[k]]
         if np.ptp(path, axis=0).min() > 0:
             moving.append(k)
-            curves.append(
-                np.pad(mean_squared_displacement(path), (0, longest - len(path)), constant_values=np.nan)
-            )
+            curves.append(np.pad(mean_squared_displacement(path), (0, longest - len(path)), constant_values=np.nan))
     if curves:
         table = np.array(curves)
         # Each track weighs as much as it has displacements of that lag.
-        weight = np.array(
-            [[max(runs[k].stop - runs[k].start - i, 0) for i in range(longest)] for k in moving]
-        )
+        weight = np.array([[max(runs[k].stop - runs[k].start - i, 0) for i in range(longest)] for k in moving])
         lag = dt * np.arange(longest)
         msd_axes.plot(lag, table[0], color=MEASURED, linewidth=1.0, label="this track")
         # A mean over tracks counts only where most of them are that long.
@@ -250,9 +238,7 @@ def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: M
             # Tracks are independent of each other, the windows within one are not.
             error = np.sqrt(np.nansum((share * (table[:, common] - mean)) ** 2, axis=0))
             at = lag[common]
-            msd_axes.fill_between(
-                at, mean - 1.96 * error, mean + 1.96 * error, color=INK, alpha=0.15, linewidth=0
-            )
+            msd_axes.fill_between(at, mean - 1.96 * error, mean + 1.96 * error, color=INK, alpha=0.15, linewidth=0)
             msd_axes.plot(at, mean, color=INK, linewidth=1.3, label=f"{len(table)} tracks, 95 % band")
         put_in = _input(summary, "centroid_diffusivity_nm2_per_s")
         if put_in is not None:
@@ -319,9 +305,7 @@ def plot_droplet_tier(
         )
         area, zoom, charge, current = (panels[name] for name in "azci")
         for axes, span in ((area, whole), (zoom, window)):
-            draw_area(
-                axes, solution_mean, realisations, protocol, span, standard_V=standard, named=axes is area
-            )
+            draw_area(axes, solution_mean, realisations, protocol, span, standard_V=standard, named=axes is area)
             _mark_events(axes, solution_mean, onset)
         legend_above(area, 5)
         zoom.set_title("the same, from onset to conversion", loc="left")
@@ -339,9 +323,7 @@ def plot_droplet_tier(
         flow, middle = frame_current_fA(realisations), 0.5 * (time[1:] + time[:-1])
         _band(current, middle, flow, TRACK, lines=False)
         current.plot(middle, frame_current_fA(solution_mean), color=INK)
-        current.plot(
-            middle, flow.mean(axis=0), "--", color=MEASURED, linewidth=1.0, label="mean of realisations"
-        )
+        current.plot(middle, flow.mean(axis=0), "--", color=MEASURED, linewidth=1.0, label="mean of realisations")
         seen = (middle >= window[0]) & (middle <= window[1])
         peak = np.concatenate([np.quantile(flow[:, seen], [0.0, 0.95], axis=0).ravel(), [0.0]])
         current.set_ylim(1.1 * float(peak.min()), 1.1 * float(peak.max()) or 1.0)

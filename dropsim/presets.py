@@ -91,11 +91,7 @@ PRESET_DEPENDENTS: dict[tuple[str, str], tuple[tuple[str, ...], ...]] = {
         ("electrolyte", "relative_permittivity_300K"),
         ("electrolyte", "permittivity_law"),
         ("electrolyte", "litfsi_mM"),
-        *(
-            ("species", bead, key)
-            for bead in ("Li", "S6")
-            for key in ("charge_e", "sigma_nm", "epsilon_kJ_per_mol")
-        ),
+        *(("species", bead, key) for bead in ("Li", "S6") for key in ("charge_e", "sigma_nm", "epsilon_kJ_per_mol")),
     ),
 }
 
@@ -106,6 +102,4 @@ def preset_named(name: object, where: str) -> Preset:
         return PRESETS[name]
     near = difflib.get_close_matches(str(name), PRESETS, n=1, cutoff=0.5)
     hint = f'did you mean "{near[0]}"? ' if near else ""
-    raise ConfigError(
-        f"{where}: preset = {shown_value(name)}: unknown preset; {hint}allowed: {', '.join(PRESETS)}"
-    )
+    raise ConfigError(f"{where}: preset = {shown_value(name)}: unknown preset; {hint}allowed: {', '.join(PRESETS)}")

@@ -11,7 +11,6 @@ import numpy as np
 
 from dropsim.analysis import CURVES, analyse_run, write_json
 from dropsim.compare import KIND_LETTERS, combined, compare, estimate_from_dict
-from dropsim.config import Config
 from dropsim.droplet_tier import DropletTier, run_droplet_tier, write_droplet_tier
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.observables.estimate import Estimate
@@ -172,7 +171,12 @@ def print_report(result: Mapping[str, Any]) -> None:
     console = Console()
     style = {"agrees": "green", "differs": "red", "ambiguous": "yellow"}
     table = Table(title=f"{result['study']}: dropsim beside the experiment", title_justify="left", box=HORIZONTALS)
-    for heading, ratio in (("quantity (condition)", 6), ("dropsim [95 % interval]", 5), ("published", 4), ("verdict", 6)):
+    for heading, ratio in (
+        ("quantity (condition)", 6),
+        ("dropsim [95 % interval]", 5),
+        ("published", 4),
+        ("verdict", 6),
+    ):
         table.add_column(heading, ratio=ratio, overflow="fold")
     table.add_column("is")
     for row in result["rows"]:

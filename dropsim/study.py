@@ -16,7 +16,7 @@ import os
 import platform
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,23 +70,17 @@ def load_study(path: Path, overrides: Sequence[str], out: Path, replicas: int | 
     else:
         files = sorted(path.glob("*.toml"))
         if not files:
-            raise ConfigError(
-                f"{path}: no *.toml in this folder; name an experiment file or a folder of them"
-            )
+            raise ConfigError(f"{path}: no *.toml in this folder; name an experiment file or a folder of them")
         configs = [load_config(file, overrides) for file in files]
         name = path.resolve().name
         root = Path(out) / name
         configs.sort(key=lambda c: (c.run.role != "main", c.run.name))
         names = [c.run.name for c in configs]
         if len(set(names)) != len(names):
-            raise ConfigError(
-                f"{path}: two files have the same run.name ({', '.join(names)}): give each its own"
-            )
+            raise ConfigError(f"{path}: two files have the same run.name ({', '.join(names)}): give each its own")
         if sum(c.run.role == "main" for c in configs) != 1:
             raise ConfigError(f"{path}: a study has exactly one file with run.role = 'main'")
-    jobs = tuple(
-        Job(config, replica, root) for config in configs for replica in range(replicas or config.run.replicas)
-    )
+    jobs = tuple(Job(config, replica, root) for config in configs for replica in range(replicas or config.run.replicas))
     return Study(name, root, tuple(configs), jobs)
 
 
@@ -171,9 +165,7 @@ def _worker(values: dict, replica: int, root: str, number: int, core: int | None
     """Body of a spawned process. Its core is chosen before jax counts cores."""
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    os.environ["XLA_FLAGS"] = (
-        os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false"
-    ).strip()
+    os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false").strip()
 
     def tell(kind: str, value: Any) -> None:
         messages.put(Message(number, kind, value))
@@ -188,7 +180,7 @@ def _worker(values: dict, replica: int, root: str, number: int, core: int | None
         tell("failed", (f"{type(error).__name__}: {error}", 1))
 
 
-def carry_out_all(jobs: Sequence[Job], workers: int | None = None) -> Iterator[Message]:
+def carry_out_all(jobs: Sequence[Job], workers: int | None = None) -> Generator[Message]:
     """Carry out the jobs and yield what they tell, until all are done or have failed.
 
     workers: processes at a time; by default one per core, or this process alone on a GPU or for a single job.
@@ -203,8 +195,8 @@ def carry_out_all(jobs: Sequence[Job], workers: int | None = None) -> Iterator[M
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     waiting = list(range(len(jobs)))[::-1]
-    cores = available_cores()[:workers]
-    free = cores if len(cores) == workers else [None] * workers
+    cores = available_cores()
+    free: list[int | None] = [*cores[:workers]] if workers <= len(cores) else [None] * workers
     running: dict[int, tuple[Any, int | None]] = {}
     finished: set[int] = set()
     try:
@@ -260,8 +252,8 @@ def _one_by_one(jobs: Sequence[Job]) -> Iterator[Message]:
         def body(job: Job = job, number: int = number, messages=messages, failure=failure) -> None:
             try:
                 carry_out(job, lambda kind, value: messages.put(Message(number, kind, value)))
-            except BaseException as error:
-                failure.append(error)
+            except BaseException as problem:
+                failure.append(problem)
 
         thread = threading.Thread(target=body, daemon=True)
         thread.start()

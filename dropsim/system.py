@@ -25,9 +25,7 @@ NOT_FINITE = 2  # a force was not a number: the time step is too large, or two b
 ELECTRON_IMBALANCE = 4  # the ledger does not close: a defect of the program, never of the input
 
 
-def static(default=dataclasses.MISSING):
-    """A dataclass field whose value is compiled in."""
-    return dataclasses.field(default=default, metadata={"static": True})
+STATIC = {"static": True}  # a field whose value is compiled in
 
 
 @jax.tree_util.register_dataclass
@@ -78,11 +76,11 @@ class System:
     timestep: Array
     friction: Array
     reaction: ReactionParameters
-    neighbors: NeighborSettings = static()
-    integrator: str = static()
-    n_sulfur: int = static()
-    n_li: int = static()
-    n_mo: int = static()
+    neighbors: NeighborSettings = dataclasses.field(metadata=STATIC)
+    integrator: str = dataclasses.field(metadata=STATIC)
+    n_sulfur: int = dataclasses.field(metadata=STATIC)
+    n_li: int = dataclasses.field(metadata=STATIC)
+    n_mo: int = dataclasses.field(metadata=STATIC)
 
 
 @jax.tree_util.register_dataclass

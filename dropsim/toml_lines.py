@@ -24,9 +24,7 @@ def shown_value(value: object) -> str:
     elif isinstance(value, (list, tuple)):
         text = "[" + ", ".join(shown_value(item) for item in value) + "]"
     elif isinstance(value, dict):
-        text = (
-            "{" + ", ".join(f"{key_name((key,))} = {shown_value(item)}" for key, item in value.items()) + "}"
-        )
+        text = "{" + ", ".join(f"{key_name((key,))} = {shown_value(item)}" for key, item in value.items()) + "}"
     else:
         text = str(value)
     return text if len(text) <= LONGEST_VALUE_SHOWN else text[: LONGEST_VALUE_SHOWN - 3] + "..."

@@ -64,9 +64,7 @@ def number_from_text(key: str, text: str) -> float:
         raise UnitTextError("is text; allowed: a plain number (the key has no unit)")
     match = _NUMBER_AND_UNIT.fullmatch(text)
     if match is None:
-        raise UnitTextError(
-            f"is text without a number and a unit; allowed: a number in {unit}{unit_example(key)}"
-        )
+        raise UnitTextError(f"is text without a number and a unit; allowed: a number in {unit}{unit_example(key)}")
     number, written = float(match[1]), match[2]
     registry, pint = _registry()
     # "cm2/s" and "/s" are common in print; pint wants "cm^2/s" and "1/s".

@@ -26,8 +26,8 @@ def calibrated_interface_velocity(
     slack = pull - radius_nm / (2.0 * diffusivity_nm2_per_s)
     if slack <= 0:
         raise ValueError(
-            f"calibration_time_s = {time_s:g}: diffusion alone cannot bring a droplet to {radius_nm:g} nm in that time; "
-            "raise it, or give interface_velocity_nm_per_s"
+            f"calibration_time_s = {time_s:g}: diffusion alone cannot bring a droplet to {radius_nm:g} nm in that "
+            "time; raise it, or give interface_velocity_nm_per_s"
         )
     return 1.0 / slack
 
@@ -35,6 +35,6 @@ def calibrated_interface_velocity(
 def calibrated_nucleation_rate(n_units: float, time_s: float) -> float:
     """k_nuc per unit, 1/s, with which half of the droplets that grow as N ~ t^3 to n_units have nucleated by then.
 
-        integral k_nuc N dt = k_nuc N(t) t / 4 = ln 2   (deep in reduction, where the barrier's factor is one)
+    integral k_nuc N dt = k_nuc N(t) t / 4 = ln 2   (deep in reduction, where the barrier's factor is one)
     """
     return 4.0 * math.log(2.0) / (n_units * time_s)

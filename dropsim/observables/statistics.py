@@ -128,10 +128,12 @@ def mean_estimate(
 def combine_replicas(estimates: list[Estimate]) -> Estimate:
     """Mean over independent replicas of one number.
 
-    value = mean_i x_i;  se = sd_i(x_i) / sqrt(R) for R >= 3 replicas, else sqrt(sum_i se_i^2) / R
+    value = mean_i x_i;  se = sd_i(x_i) / sqrt(R) for R >= 3 replicas;
+    for R = 2 the larger of that and sqrt(sum_i se_i^2) / R
 
     x_i, se_i -> value and standard_error of estimates; R -> their number. The interval is Student's t:
-    R - 1 degrees of freedom from three replicas on, else those of the replicas' effective samples (Welch).
+    R - 1 degrees of freedom where the spread gives the error, else those of the replicas' effective samples
+    (Welch). Two replicas that differ by more than their own errors say that a run is shorter than its memory.
     Returns an Estimate with R (or the summed effective samples for R < 3). Raises AnalysisError for an empty
     list, differing units, values that are not finite. Validity: independent seeds of one condition.
     """
@@ -145,17 +147,19 @@ def combine_replicas(estimates: list[Estimate]) -> Estimate:
         raise AnalysisError("a replica has no finite value: leave it out and say so")
     n, unit, mean = len(values), estimates[0].unit, float(values.mean())
     inner = estimates[0].method
-    if n >= 3:
-        se = float(values.std(ddof=1)) / math.sqrt(n)
+    errors = np.array([e.standard_error for e in estimates])
+    own = float(np.sqrt((errors**2).sum())) / n
+    between = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    if n >= 3 or (n == 2 and not between <= own):  # nor where a replica has no error of its own
+        se = between
         half = float(stats.t.ppf(0.975, n - 1)) * se
         text = f"mean of {n} replicas, error from their spread; each: {inner}"
         return Estimate(mean, se, unit, float(n), text, (mean - half, mean + half))
-    errors = np.array([e.standard_error for e in estimates])
     n_effective = float(sum(e.n_effective for e in estimates))
     text = f"mean of {n} replica{'s' if n > 1 else ''}, error from the individual ones; each: {inner}"
     if not np.isfinite(errors).all():
         return Estimate(mean, math.nan, unit, n_effective, text + "; a replica has no error", (math.nan, math.nan))
-    se = float(np.sqrt((errors**2).sum())) / n
+    se = own
     if n == 1:
         return Estimate(mean, se, unit, n_effective, text, estimates[0].interval)
     spread = np.array([max(e.n_effective - 1.0, 1.0) for e in estimates])

@@ -86,9 +86,7 @@ def lennard_jones(r: jax.Array, sigma: jax.Array, epsilon: jax.Array) -> jax.Arr
     return 4 * epsilon * (sixth * sixth - sixth)
 
 
-def lennard_jones_shifted(
-    r: jax.Array, sigma: jax.Array, epsilon: jax.Array, cutoff: jax.Array | float
-) -> jax.Array:
+def lennard_jones_shifted(r: jax.Array, sigma: jax.Array, epsilon: jax.Array, cutoff: jax.Array | float) -> jax.Array:
     """Lennard-Jones potential whose energy and force go to zero at a cutoff of its own.
 
     u(r) = u_LJ(r) - u_LJ(c) - (r - c) u_LJ'(c) for r < c, 0 beyond.

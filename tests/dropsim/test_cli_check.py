@@ -61,9 +61,7 @@ def test_electrostatic_lengths():
     hot = load("preset=condensing", "electrolyte.temperature_K=350")
     assert row(hot, "relative permittivity") == pytest.approx(10 * 300 / 350, rel=1e-12)
     assert row(hot, "Bjerrum length") == pytest.approx(row(config, "Bjerrum length"), rel=1e-12)
-    fixed = load(
-        "electrolyte.permittivity_law=constant", "electrolyte.temperature_K=350", "preset=condensing"
-    )
+    fixed = load("electrolyte.permittivity_law=constant", "electrolyte.temperature_K=350", "preset=condensing")
     assert row(fixed, "Bjerrum length") == pytest.approx(16710 / (10 * 350), rel=1e-3)
 
 
@@ -104,9 +102,7 @@ def test_saturation_is_interpolated_inside_and_unknown_outside():
     assert between == pytest.approx(math.sqrt(3.9 * 15.9), rel=1e-12)
     # The preset's value agrees with the table within the scatter of its entries.
     interpolated = row(load("electrolyte.relative_permittivity_300K=12.5"), "saturation c_sat")
-    assert interpolated == pytest.approx(
-        PRESETS["condensing-100mM"].values["electrolyte"]["saturation_mM"], rel=0.3
-    )
+    assert interpolated == pytest.approx(PRESETS["condensing-100mM"].values["electrolyte"]["saturation_mM"], rel=0.3)
     for unknown in (
         "electrolyte.relative_permittivity_300K=7",
         "electrolyte.relative_permittivity_300K=15",
@@ -261,10 +257,7 @@ def test_a_configuration_beyond_a_limit_has_its_warning_only(case):
 def test_a_clock_slowed_as_advised_is_within_its_limit():
     (found,) = warnings(load("stages.0.reaction=true", text=QUIET))
     advised = float(found.split("; below ")[1].split(" per ps")[0])
-    assert (
-        warnings(load("stages.0.reaction=true", f"reaction.rate_constant_per_ps={advised * 0.5}", text=QUIET))
-        == []
-    )
+    assert warnings(load("stages.0.reaction=true", f"reaction.rate_constant_per_ps={advised * 0.5}", text=QUIET)) == []
 
 
 # --- the command line -----------------------------------------------------------------------------

@@ -428,8 +428,7 @@ def test_message_for_a_file_that_is_not_there(tmp_path):
 def test_a_preset_value_is_named_as_such(monkeypatch):
     monkeypatch.setitem(PRESETS["condensing"].values["electrolyte"], "litfsi_mM", -1.0)
     assert message() == (
-        'x.toml (preset "condensing"): electrolyte.litfsi_mM = -1.0: out of range; allowed: a number '
-        ">= 0 (mM)"
+        'x.toml (preset "condensing"): electrolyte.litfsi_mM = -1.0: out of range; allowed: a number >= 0 (mM)'
     )
 
 

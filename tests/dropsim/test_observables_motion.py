@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from dropsim.errors import AnalysisError
 from dropsim.observables.droplets import S6, track_droplets
 from dropsim.observables.motion import material_track

@@ -95,8 +95,16 @@ def test_replicas_take_their_error_from_their_spread(n_replicas):
     assert combined.n_effective == n_replicas
 
 
-def test_two_replicas_use_their_own_errors():
-    pair = [Estimate(1.0, 0.3, "nm", 20.0, "m"), Estimate(2.0, 0.4, "nm", 10.0, "m")]
+def test_two_replicas_that_disagree_show_it():
+    pair = [Estimate(1.0, 0.01, "nm", 20.0, "m"), Estimate(2.0, 0.01, "nm", 10.0, "m")]
+    combined = combine_replicas(pair)
+    assert combined.standard_error == pytest.approx(0.5)
+    half = stats.t.ppf(0.975, 1) * 0.5
+    assert combined.interval_95 == pytest.approx((1.5 - half, 1.5 + half))
+
+
+def test_two_replicas_that_agree_use_their_own_errors():
+    pair = [Estimate(1.4, 0.3, "nm", 20.0, "m"), Estimate(1.6, 0.4, "nm", 10.0, "m")]
     combined = combine_replicas(pair)
     assert combined.value == 1.5
     assert combined.standard_error == pytest.approx(0.25)
@@ -105,8 +113,10 @@ def test_two_replicas_use_their_own_errors():
     assert combined.interval_95 == pytest.approx((1.5 - half, 1.5 + half))
     assert combine_replicas(pair[:1]).standard_error == 0.3
     unknown = combine_replicas([pair[0], Estimate(2.0, np.nan, "nm", 1.0, "m")])
-    assert np.isnan(unknown.standard_error)
-    assert "no error" in unknown.method
+    assert unknown.standard_error == pytest.approx(0.3)  # the spread of the two is all there is
+    alone = combine_replicas([Estimate(2.0, np.nan, "nm", 1.0, "m")])
+    assert np.isnan(alone.standard_error)
+    assert "no error" in alone.method
 
 
 def test_unusable_input_is_refused_with_a_remedy():

@@ -66,18 +66,16 @@ def run(position, centre, rule, n_steps, replica, wired=True, electrons=0):
     flags = jnp.full((centre.shape[0],), wired)
 
     def body(state, step):
-        state, info = charge_transfer_step(
-            key, step, state, position, jnp.zeros((0, 3)), centre, flags, BOX, rule
-        )
+        state, info = charge_transfer_step(key, step, state, position, jnp.zeros((0, 3)), centre, flags, BOX, rule)
         return state, (state, info, electron_imbalance(state))
 
     return jax.lax.scan(body, start(position.shape[0], electrons), jnp.arange(n_steps, dtype=jnp.int32))[1]
 
 
 def many(position, centre, rule, n_steps, n_replicas, **settings):
-    return jax.jit(
-        jax.vmap(lambda replica: run(position, centre, rule, n_steps, replica, **settings))
-    )(jnp.arange(n_replicas))
+    return jax.jit(jax.vmap(lambda replica: run(position, centre, rule, n_steps, replica, **settings)))(
+        jnp.arange(n_replicas)
+    )
 
 
 def test_rank_within():
@@ -187,6 +185,10 @@ def test_independent_of_particle_order():
     """The law, not the path, is what an order cannot change: compare means of a permuted droplet."""
     n_units = 6
     order = np.array([3, 1, 5, 0, 2, 4])
-    here = np.asarray(many(chain(n_units), centres(), parameters(interval=2.0), 20, 600)[0].electrons)[:, -1].sum(axis=1)
-    there = np.asarray(many(chain(n_units)[order], centres(), parameters(interval=2.0), 20, 600)[0].electrons)[:, -1].sum(axis=1)
+    here = np.asarray(many(chain(n_units), centres(), parameters(interval=2.0), 20, 600)[0].electrons)[:, -1].sum(
+        axis=1
+    )
+    there = np.asarray(many(chain(n_units)[order], centres(), parameters(interval=2.0), 20, 600)[0].electrons)[
+        :, -1
+    ].sum(axis=1)
     assert abs(here.mean() - there.mean()) < 4 * np.sqrt((here.var() + there.var()) / 600)

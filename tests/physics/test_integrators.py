@@ -34,9 +34,9 @@ def run(name, force, settings, n_steps, n, replica=0, keep=False, start=None):
         v = integrator.finish(v, f, settings)
         return (x, v, f), (x if keep else None)
 
-    (x, _, _), path = jax.jit(
-        lambda x, v: jax.lax.scan(body, (x, v, force(x)), jnp.arange(n_steps, dtype=jnp.int32))
-    )(x, v)
+    (x, _, _), path = jax.jit(lambda x, v: jax.lax.scan(body, (x, v, force(x)), jnp.arange(n_steps, dtype=jnp.int32)))(
+        x, v
+    )
     return np.asarray(path if keep else x)
 
 
