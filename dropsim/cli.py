@@ -123,11 +123,13 @@ def check(file: ConfigFile, overrides: Overrides = [], as_json: AsJson = False) 
 
 
 @command()
-def schema(as_json: AsJson = False) -> None:
-    """List every key of an experiment file, with its default and what it may hold."""
+def schema(
+    table: Annotated[bool, typer.Option("--table", help="A readable list instead of JSON.")] = False,
+) -> None:
+    """Print the JSON schema of experiment files, for editors, or a list of every key."""
     from dropsim.config_schema import allowed_text, json_schema, leaf_entries
 
-    if as_json:
+    if not table:
         _print_json(json_schema())
         return
     rows = []
@@ -138,7 +140,7 @@ def schema(as_json: AsJson = False) -> None:
         else:
             value = entry["default"]
             default = value if isinstance(value, str) else "" if value is None else json.dumps(value)
-            default = default if len(default) <= 20 else "(see --json)"
+            default = default if len(default) <= 20 else "(see the schema)"
         meaning = allowed_text(entry, (key,))
         if "description" in entry and "properties" not in entry:
             meaning += f"; {entry['description']}"

@@ -114,8 +114,14 @@ def test_saturation_is_interpolated_inside_and_unknown_outside():
         assert math.isnan(row(config, "supersaturation c/c_sat"))
 
 
+def test_droplet_tier_rates_are_calibrated_where_they_are_left_open():
+    # R rho / (c_inf t) with a correction Da / 2 of 1e-5: 15 x 2.1 / (10 mM x 20 s), 10 mM = 0.0060221 / nm^3.
+    damkohler = row(load("preset=condensing"), "Damkohler number Da")
+    assert damkohler == pytest.approx(261.53 * 15 / 3e8, rel=1e-4)
+
+
 def test_droplet_tier_numbers():
-    config = load("preset=condensing")
+    config = load("preset=condensing", "kinetics.interface_velocity_nm_per_s=260")
     # Da = 260 nm/s x 15 nm / 3e8 nm^2/s; growth 2.1 x 15 / (260 x 6 mM), 6 mM = 0.0036133 / nm^3.
     assert row(config, "Damkohler number Da") == pytest.approx(1.3e-5, rel=1e-12)
     assert row(config, "growth time") == pytest.approx(2.1 * 15 / (260 * 6 * 6.02214076e-4), rel=1e-9)
@@ -341,11 +347,11 @@ def test_version_and_usage(shell):
 
 
 def test_schema_names_every_key(shell):
-    result = shell("schema")
+    result = shell("schema", "--table")
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
     for key in leaf_keys():
         assert key.rsplit(".", 1)[-1] in result.stdout
-    properties = json.loads(shell("schema", "--json").stdout)["properties"]
+    properties = json.loads(shell("schema").stdout)["properties"]
     assert {"run", "box", "stages", "kinetics"} <= set(properties)
 
 
