@@ -71,6 +71,12 @@ enabled = false
 """
 
 
+@pytest.fixture(scope="session")
+def experiment_text() -> str:
+    """The small experiment, as text to be changed."""
+    return EXPERIMENT
+
+
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
     """The small experiment file, in a folder of its own."""

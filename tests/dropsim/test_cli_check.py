@@ -127,7 +127,7 @@ def test_droplet_tier_numbers():
     assert row(config, "growth time") == pytest.approx(2.1 * 15 / (260 * 6 * 6.02214076e-4), rel=1e-9)
     # Hemisphere: N = 2.1 x 2/3 pi 15^3, N_c = 0.025 pi 15^2; -0.5 V, alpha 0.3, 300 K.
     n_units, contacts = 2.1 * 2 / 3 * math.pi * 15**3, 0.025 * math.pi * 15**2
-    k_in, k_out = (100 * math.exp(x / 0.0258520) for x in (0.3 * 0.5, -0.7 * 0.5))
+    k_in, k_out = (0.3 * math.exp(x / 0.0258520) for x in (0.3 * 0.5, -0.7 * 0.5))
     charging = row(config, "charging time", "droplet tier")
     assert charging == pytest.approx(n_units / (contacts * (k_in + k_out)), rel=1e-4)
     conversion = row(config, "conversion time")
