@@ -80,7 +80,14 @@ def load_study(path: Path, overrides: Sequence[str], out: Path, replicas: int | 
             raise ConfigError(f"{path}: two files have the same run.name ({', '.join(names)}): give each its own")
         if sum(c.run.role == "main" for c in configs) != 1:
             raise ConfigError(f"{path}: a study has exactly one file with run.role = 'main'")
-    jobs = tuple(Job(config, replica, root) for config in configs for replica in range(replicas or config.run.replicas))
+    # First replicas first: the second of a configuration then finds the program that the first has compiled.
+    most = replicas or max(config.run.replicas for config in configs)
+    jobs = tuple(
+        Job(config, replica, root)
+        for replica in range(most)
+        for config in configs
+        if replica < (replicas or config.run.replicas)
+    )
     return Study(name, root, tuple(configs), jobs)
 
 
