@@ -232,17 +232,22 @@ def run(
 @command()
 def resume(folder: StudyFolder, as_json: AsJson = False) -> None:
     """Go on with interrupted runs, to the same bits as if they had not been interrupted."""
-    from dropsim.run_folder import read_config
+    from dropsim.errors import TrajectoryError
+    from dropsim.run_folder import CONFIG, read_config, replica_of
     from dropsim.study import Job, prepare_jax
 
     prepare_jax()
     from dropsim.report import study_folders
 
-    root, _, folders = study_folders(folder)
     jobs = []
-    for one in folders:
-        config = read_config(one)
-        jobs.append(Job(config, int(one.name.rsplit("-r", 1)[-1]), root))
+    for one in study_folders(folder.resolve())[2]:
+        job = Job(read_config(one), replica_of(one), one.parent)
+        if job.folder != one:
+            raise TrajectoryError(
+                f"{one / CONFIG} was changed since the run began, or the folder renamed (it should be "
+                f"{job.folder.name}): restore it, or start the run anew with 'dropsim run'"
+            )
+        jobs.append(job)
     _carry_out(jobs, None, quiet=as_json)
     _report(folder, as_json)
 

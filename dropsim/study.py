@@ -206,8 +206,9 @@ def carry_out_all(jobs: Sequence[Job], workers: int | None = None) -> Generator[
     free: list[int | None] = [*cores[:workers]] if workers <= len(cores) else [None] * workers
     running: dict[int, tuple[Any, int | None]] = {}
     finished: set[int] = set()
+    silent: dict[int, int | None] = {}  # exit codes of processes that ended and did not say how it went
     try:
-        while waiting or running:
+        while waiting or running or silent:
             while waiting and free:
                 number, core = waiting.pop(), free.pop()
                 job = jobs[number]
@@ -228,21 +229,24 @@ def carry_out_all(jobs: Sequence[Job], workers: int | None = None) -> Generator[
             try:
                 message = messages.get(timeout=0.5)
             except queue.Empty:
-                message = None
-            if message is not None:
+                # All that they had to say has been read.
+                while silent:
+                    number, code = silent.popitem()
+                    text = f"the process ended with code {code} (killed, or out of memory)"
+                    yield Message(number, "failed", (text, SimulationError.exit_code))
+            else:
                 if message.kind in ("done", "failed"):
                     finished.add(message.job)
+                    silent.pop(message.job, None)
                 yield message
-                continue
+            # At every message: the others may not pause for long enough to let the next job start.
             for number, (process, core) in list(running.items()):
                 if process.is_alive():
                     continue
                 del running[number]
                 free.append(core)
                 if number not in finished:
-                    finished.add(number)
-                    text = f"the process ended with code {process.exitcode} (killed, or out of memory)"
-                    yield Message(number, "failed", (text, SimulationError.exit_code))
+                    silent[number] = process.exitcode
     finally:
         for process, _ in running.values():
             process.terminate()
