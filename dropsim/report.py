@@ -129,6 +129,7 @@ def draw_study(
 ) -> None:
     """The comparison, the contrast of conditions and the overview as figures."""
     from dropsim.plots import plot_comparison, plot_contrast, plot_overview
+    from dropsim.plots_study import CONTRASTED
 
     figures = root / "figures"
     figures.mkdir(parents=True, exist_ok=True)
@@ -137,6 +138,8 @@ def draw_study(
     if not controls:
         return
     conditions = list(result["conditions"])
+    if not any(key in row["estimates"] for row in conditions for key, _ in CONTRASTED):
+        return  # runs too short for any of it: the table says so
     plot_contrast(figures / "contrast", conditions, f"{result['study']}: {main} and its controls")
     # The control that lacks the centres says most; a study without one shows its first.
     control = "no_centres" if "no_centres" in controls else controls[0]
