@@ -23,6 +23,7 @@ Kind = Literal[
     "outcome of the particle tier",
     "outcome of the droplet tier, given its inputs",
     "follows from the rate law that was put in",
+    "an input was estimated from this value",
     "calibrated to this very value",
 ]
 # One letter for each, for narrow tables.
@@ -30,6 +31,7 @@ KIND_LETTERS: dict[str, str] = {
     "outcome of the particle tier": "P",
     "outcome of the droplet tier, given its inputs": "D",
     "follows from the rate law that was put in": "L",
+    "an input was estimated from this value": "E",
     "calibrated to this very value": "C",
 }
 VerdictClass = Literal["agrees", "differs", "ambiguous", "not-comparable", "put-in", "missing"]
@@ -95,9 +97,16 @@ COMPARISONS: tuple[Comparison, ...] = (
     Comparison("mean_force", "brownian_force_null", "droplet", "follows from the rate law that was put in",
                not_comparable="no force acts on the droplet tier's centroid: this is the null at its frame time"),
     Comparison("droplet_diameter", "droplet_diameter", "droplet", "calibrated to this very value"),
-    Comparison("conversion_time", "conversion_time", "droplet", "outcome of the droplet tier, given its inputs"),
-    Comparison("conversion_to_growth_ratio", "conversion_to_growth_ratio", "droplet",
-               "outcome of the droplet tier, given its inputs"),
+    Comparison(
+        "conversion_time",
+        "conversion_time",
+        "droplet",
+        "an input was estimated from this value"),
+    Comparison(
+        "conversion_to_growth_ratio",
+        "conversion_to_growth_ratio",
+        "droplet",
+        "an input was estimated from this value"),
     Comparison("conversion_time", "conversion_time", "particle", "outcome of the particle tier",
                not_comparable="the reaction's clock is compressed"),
     Comparison("area_ratio_after_conversion", "area_ratio_after_conversion", "particle",
@@ -131,6 +140,7 @@ LABELS = {
     "centroid_diffusivity_gls": ", likelihood",
     "centroid_diffusivity_straight_line": ", straight line over all lags",
     "outline_diffusivity": ", outline",
+    "area_ratio_after_conversion": ", given the volumes put in",
 }
 
 
@@ -169,7 +179,11 @@ def judge(estimate: Estimate, reference: Reference, row: Comparison) -> tuple[Ve
     if row.not_comparable:
         return "not-comparable", f"not comparable: {row.not_comparable}"
     low, high = estimate.interval_95
-    law = " (the law was put in: no finding)" if row.kind == "follows from the rate law that was put in" else ""
+    notes = {
+        "follows from the rate law that was put in": " (the law was put in: no finding)",
+        "an input was estimated from this value": " (consistent with its own input: no finding)",
+    }
+    law = notes.get(row.kind, "")
     cls: VerdictClass
     if reference.value is not None:
         if not math.isfinite(estimate.standard_error) or estimate.standard_error <= 0:

@@ -29,6 +29,8 @@ from dropsim.units import number_density_per_nm3
 
 # Realisations whose tracks and areas are fitted one by one, as a microscopist would fit single droplets.
 FITTED_DROPLETS = 32
+# A droplet is seen when it has its seed's size; the law's own onset lies before that by up to this.
+ONSET_UNCERTAINTY_S = 2.0
 # Droplets in the table of tracks.
 TABLE_DROPLETS = 8
 
@@ -44,12 +46,13 @@ FROM_PARTICLE_RUN = {
 
 def kinetic_parameters(
     config: Config, measured: Mapping[str, Estimate], source: str
-) -> tuple[KineticParameters, tuple[PotentialStep, ...]]:
-    """Inputs and protocol of the droplet tier.
+) -> tuple[KineticParameters, tuple[PotentialStep, ...], dict[str, str]]:
+    """Inputs and protocol of the droplet tier, and which measurements were not used, with the reason.
 
     A key given in [kinetics] wins; one left out is taken from the particle run's estimates (`measured`, of the
     file `source`) where it has the number, else from the defaults; `KineticParameters.provenance` says which.
-    Raises ConfigError for values that cannot be run.
+    A contact law that grows faster than a footprint (m > 2) holds for the few sizes it was fitted to, and is not
+    extrapolated to 15 nm. Raises ConfigError for values that cannot be run.
     """
     table: KineticsConfig = config.kinetics
     given: dict[str, float | str | None] = {
@@ -69,6 +72,14 @@ def kinetic_parameters(
         estimate = measured.get(key)
         if given.get(name) is None and estimate is not None and math.isfinite(estimate.value) and estimate.value > 0:
             usable[name] = estimate
+    unused: dict[str, str] = {}
+    power = usable.get("contact_power")
+    if power is not None and power.value > 2.0:
+        unused["contact_power"] = (
+            f"measured m = {power.value:.3g} ± {power.standard_error:.2g}: contacts under a footprint grow at most as "
+            "R^2, so the law is not extrapolated to 15 nm"
+        )
+        del usable["contact_power"]
     # Prefactor and power come from one fit, and mean nothing apart.
     if not {"contact_prefactor", "contact_power"} <= set(usable):
         usable.pop("contact_prefactor", None)
@@ -78,7 +89,7 @@ def kinetic_parameters(
         parameters = calibrated(parameters, open_rates, table.calibration_radius_nm, table.calibration_time_s)
     except ValueError as error:
         raise ConfigError(f"kinetics: {error}") from error
-    return parameters, tuple(PotentialStep(s.potential_V, s.duration_s) for s in table.protocol)
+    return parameters, tuple(PotentialStep(s.potential_V, s.duration_s) for s in table.protocol), unused
 
 
 def calibrated(
@@ -175,7 +186,7 @@ def measure_droplets(
             continue
         grown = alive[: int(np.argmax(area[alive] >= GROWN_SHARE * area[alive].max())) + 1]
         step = float(time[1] - time[0])
-        window = (time[grown[0]] - step, time[grown[0]])
+        window = (time[grown[0]] - ONSET_UNCERTAINTY_S, time[grown[0]])
         fits = {
             "growth_exponent": lambda t=time[grown], a=area[grown], w=window: (
                 fit_power_law(t, a, onset_window=w).exponent
@@ -238,12 +249,13 @@ def measure_droplets(
 def run_droplet_tier(config: Config, measured: Mapping[str, Estimate], source: str) -> DropletTier:
     """Solve the tier for a configuration; see `kinetic_parameters` and `measure_droplets`."""
     table = config.kinetics
-    parameters, protocol = kinetic_parameters(config, measured, source)
+    parameters, protocol, unused = kinetic_parameters(config, measured, source)
     end = sum(s.duration_s for s in protocol)
     times = np.arange(0.0, end + 1e-9, table.frame_s)
     mean = solve_droplet(parameters, protocol, times)
     droplets = simulate_droplets(table.seed, parameters, protocol, times, table.realisations)
     estimates, missing, facts = measure_droplets(droplets, parameters, config.electrolyte.temperature_K)
+    facts["measurements_not_used"] = unused
     return DropletTier(parameters, protocol, mean, droplets, estimates, missing, facts)
 
 

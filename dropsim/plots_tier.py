@@ -298,7 +298,7 @@ def plot_droplet_tier(
     whole = (float(time[0]), float(time[-1]))
     window = event_window(solution_mean, realisations)
     with figure_style():
-        figure = new_figure(7.6)
+        figure = new_figure(8.6)
         panels = figure.subplot_mosaic(
             "aaaaaa;zzzccc;iittmm",
             height_ratios=(1.0, 1.15, 1.15),

@@ -56,7 +56,7 @@ DEFAULT_SOURCES = {
     "saturation_density_per_nm3": "4 mM, coarse-grained liquid at eps_r = 10",
     "dense_density_per_nm3": "coarse-grained liquid at eps_r = 10",
     "dense_diffusivity_nm2_per_s": "coarse-grained liquid at eps_r = 10",
-    "bulk_diffusivity_nm2_per_s": "1 to 6e-10 m^2/s, molecular dynamics of polysulfides in DOL/DME",
+    "bulk_diffusivity_nm2_per_s": "1e-10 m^2/s in molecular dynamics, 6e-10 in continuum models of DOL/DME cells",
     "interface_velocity_nm_per_s": "from the paper's growth of a 30 nm droplet in about 20 s",
     "closure": "choice",
     "capture_floor": "choice",

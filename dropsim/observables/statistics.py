@@ -128,12 +128,12 @@ def mean_estimate(
 def combine_replicas(estimates: list[Estimate]) -> Estimate:
     """Mean over independent replicas of one number.
 
-    value = mean_i x_i;  se = sd_i(x_i) / sqrt(R) for R >= 3 replicas;
-    for R = 2 the larger of that and sqrt(sum_i se_i^2) / R
+    value = mean_i x_i;  se = max[sd_i(x_i) / sqrt(R), sqrt(sum_i se_i^2) / R]
 
     x_i, se_i -> value and standard_error of estimates; R -> their number. The interval is Student's t:
     R - 1 degrees of freedom where the spread gives the error, else those of the replicas' effective samples
-    (Welch). Two replicas that differ by more than their own errors say that a run is shorter than its memory.
+    (Welch). Replicas that differ by more than their own errors say that a run is shorter than its memory; those
+    that agree better than their errors allow (estimates held at a bound, say) do not thereby become exact.
     Returns an Estimate with R (or the summed effective samples for R < 3). Raises AnalysisError for an empty
     list, differing units, values that are not finite. Validity: independent seeds of one condition.
     """
@@ -150,7 +150,7 @@ def combine_replicas(estimates: list[Estimate]) -> Estimate:
     errors = np.array([e.standard_error for e in estimates])
     own = float(np.sqrt((errors**2).sum())) / n
     between = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    if n >= 3 or (n == 2 and not between <= own):  # nor where a replica has no error of its own
+    if n > 1 and not between <= own:  # nor where a replica has no error of its own
         se = between
         half = float(stats.t.ppf(0.975, n - 1)) * se
         text = f"mean of {n} replicas, error from their spread; each: {inner}"

