@@ -215,7 +215,7 @@ def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: M
     track_axes.set_aspect("equal")
     track_axes.set_xlabel("x (nm)")
     track_axes.set_ylabel("y (nm)")
-    legend_above(track_axes, 2)
+    legend_above(track_axes, 1)
 
     curves, moving = [], []
     longest = max(runs[k].stop - runs[k].start for k in long)
@@ -298,7 +298,7 @@ def plot_droplet_tier(
     whole = (float(time[0]), float(time[-1]))
     window = event_window(solution_mean, realisations)
     with figure_style():
-        figure = new_figure(8.6)
+        figure = new_figure(8.0)
         panels = figure.subplot_mosaic(
             "aaaaaa;zzzccc;iittmm",
             height_ratios=(1.0, 1.15, 1.15),
@@ -316,7 +316,7 @@ def plot_droplet_tier(
         charge.set_ylim(0.0, 11.5)
         charge.set_xlabel("time (s)")
         charge.set_ylabel("electrons per S₆ (e)")
-        charge.set_title("charge of the droplet, solid units count 10 e", loc="left")
+        charge.set_title("charge; solid units count 10 e", loc="left")
         shade_protocol(charge, protocol, standard, named=False)
 
         current.set_xlim(*window)

@@ -23,6 +23,8 @@ from dropsim.trajectory import open_trajectory
 from dropsim.units import thermal_energy
 
 KT = thermal_energy(300.0)
+forces = jax.jit(total_forces)
+coulomb = jax.jit(coulomb_energy_forces)
 COMPENSATIONS = {
     "ring": [],
     "sheet": ["centres.compensation=sheet"],
@@ -52,9 +54,9 @@ def test_forces_are_minus_the_gradient(unrelaxed, experiment_text, compensation)
 
     @jax.jit
     def energy(position):
-        return total_forces(position, state.species, state.neighbors, system)[0]
+        return forces(position, state.species, state.neighbors, system)[0]
 
-    force = np.asarray(total_forces(state.position, state.species, state.neighbors, system)[1])
+    force = np.asarray(forces(state.position, state.species, state.neighbors, system)[1])
     np.testing.assert_allclose(force, -jax.grad(energy)(state.position), rtol=1e-9, atol=1e-9 * np.abs(force).max())
     # Against differences too, which know nothing of how the energy is differentiated.
     h = 1e-5
@@ -79,8 +81,8 @@ def test_moving_everything_sideways_changes_no_force(unrelaxed, experiment_text,
     sites = moved(system.site_position)
     charges = fixed_charges(sites, system.force_field.charge[system.site_species], system.box, system.ewald)
     there = dataclasses.replace(system, site_position=sites, fixed_charges=charges)
-    energy, force = total_forces(state.position, state.species, state.neighbors, system)
-    energy_there, force_there = total_forces(moved(state.position), state.species, state.neighbors, there)
+    energy, force = forces(state.position, state.species, state.neighbors, system)
+    energy_there, force_there = forces(moved(state.position), state.species, state.neighbors, there)
     np.testing.assert_allclose(energy_there, energy, rtol=1e-10)
     np.testing.assert_allclose(force_there, force, atol=1e-9 * float(jnp.abs(force).max()), rtol=0)
 
@@ -92,8 +94,8 @@ def test_all_pairs_and_lists_give_the_same_forces(unrelaxed, experiment_text):
     settings = allocate(state.position, system.site_position, system.box, system.neighbors.cutoff, 0.3)
     neighbors = build_list(state.position, system.site_position, system.box, settings)
     listed = dataclasses.replace(system, neighbors=settings)
-    energy, force = total_forces(state.position, state.species, state.neighbors, system)
-    energy_listed, force_listed = total_forces(state.position, state.species, neighbors, listed)
+    energy, force = forces(state.position, state.species, state.neighbors, system)
+    energy_listed, force_listed = forces(state.position, state.species, neighbors, listed)
     np.testing.assert_allclose(energy_listed, energy, rtol=1e-12)
     np.testing.assert_allclose(force_listed, force, atol=1e-12 * float(jnp.abs(force).max()), rtol=1e-11)
 
@@ -107,9 +109,7 @@ def test_coulomb_forces_are_as_accurate_as_asked(unrelaxed, precision, tolerance
     built = build(config)
     system, state = built.system, built.state
     charge, site_charge = (system.force_field.charge[kinds] for kinds in (state.species, system.site_species))
-    _, force = coulomb_energy_forces(
-        state.position, charge, system.site_position, site_charge, system.box, system.ewald
-    )
+    _, force = coulomb(state.position, charge, system.site_position, site_charge, system.box, system.ewald)
 
     def double(array):
         return jnp.asarray(np.asarray(array, np.float64))
@@ -117,7 +117,7 @@ def test_coulomb_forces_are_as_accurate_as_asked(unrelaxed, precision, tolerance
     lengths = np.asarray(system.box.lengths, np.float64)
     tight = choose_parameters(lengths.tolist(), 2e3, 1e-9, cutoff=0.5 * lengths[0], slab=True, vacuum_factor=4.0)
     box = dataclasses.replace(system.box, lengths=double(system.box.lengths))
-    _, exact = coulomb_energy_forces(
+    _, exact = coulomb(
         double(state.position), double(charge), double(system.site_position), double(site_charge), box, tight
     )
     error = np.asarray(force, np.float64) - np.asarray(exact)
@@ -182,7 +182,7 @@ def configurational(built, frames) -> tuple[float, float]:
     system, state = built.system, built.state
 
     def gradient(flat):
-        return -total_forces(flat.reshape(-1, 3), state.species, state.neighbors, system)[1].reshape(-1)
+        return -forces(flat.reshape(-1, 3), state.species, state.neighbors, system)[1].reshape(-1)
 
     def both(position):
         flat = position.reshape(-1)
