@@ -22,7 +22,7 @@ def shell(*arguments):
 
 @pytest.fixture(scope="module")
 def study(experiment_text, tmp_path_factory):
-    """A study of two conditions, each asked for one replica instead of its two, run once: (experiment folder, results folder, its JSON)."""
+    """A study of two conditions, one replica each instead of two: (experiment folder, results folder, its JSON)."""
     folder = tmp_path_factory.mktemp("study") / "pair"
     folder.mkdir()
     text = experiment_text.replace('name = "tiny"', 'name = "tiny"\nreplicas = 2')
