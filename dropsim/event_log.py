@@ -93,18 +93,18 @@ def ledger_rows(
     bead of each species, e; fixed_charge: of sites and sheet, e. Every electron brings one Li+ from the
     reservoir: lithium is beads plus what came in, minus what left the reservoir.
     """
-    beads = checks.beads.astype(np.int64)
+    beads = np.asarray(checks.beads, np.int64)
     solid = np.asarray(checks.converted).sum(axis=1, dtype=np.int64)
     on_beads = np.asarray(checks.electrons).sum(axis=1, dtype=np.int64)
     through = np.asarray(checks.injected, np.int64)
     return {
         "step": np.asarray(checks.step, np.int64),
-        "time": time_ps,
+        "time": np.asarray(time_ps),
         # S6 holds six atoms; a converted unit is six Li2S of one each.
         "sulfur_atoms": 6 * beads[:, S6] + 6 * beads[:, LI2S],
         "lithium_atoms": beads[:, LI] + on_beads - through,
         "lithium_from_reservoir": through,
-        "charge": beads @ species_charge + fixed_charge,
+        "charge": np.asarray(beads @ species_charge + fixed_charge),
         "electrons_on_beads": on_beads,
         "electrons_through_centres": through,
         "units_converted": solid,
