@@ -253,9 +253,7 @@ def measure_speed(side: Side, n_charges: int, seconds: float) -> dict[str, Any]:
         "side": side.name,
         **size_record(built, made.system),
         **figures,
-        "device_peak_MB_so_far": round(memory["peak_bytes_in_use"] / 1e6)
-        if "peak_bytes_in_use" in memory
-        else None,
+        "device_peak_MB_so_far": round(memory["peak_bytes_in_use"] / 1e6) if "peak_bytes_in_use" in memory else None,
         "process_peak_rss_MB_so_far": round(peak_rss_MB()),
     }
 
@@ -272,9 +270,7 @@ def report(result: dict[str, Any]) -> str:
         "device peak MB": "device_peak_MB_so_far",
         "disturbed": "disturbed",
     }
-    speeds = [
-        [f"{s['n_mobile']} + {s['n_sites']}", *(s[key] for key in columns.values())] for s in result["speed"]
-    ]
+    speeds = [[f"{s['n_mobile']} + {s['n_sites']}", *(s[key] for key in columns.values())] for s in result["speed"]]
     headings = ["beads + sites", *columns]
     return "\n\n".join(
         [
@@ -287,9 +283,7 @@ def report(result: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="4 short replicas a side, small systems")
     parser.add_argument("--replicas", type=int, help="replicas a side (16; quick: 4)")
     parser.add_argument("--out", type=Path, default=RESULTS / "gpu_check.json")
@@ -304,9 +298,7 @@ def main() -> int:
     single, double = np.dtype(np.float32), np.dtype(np.float64)
     if gpu is None:
         first, second = Side(cpu, single), Side(cpu, double)
-        statement = (
-            "No GPU was present: float32 is compared with float64 on the CPU. This says nothing about a GPU."
-        )
+        statement = "No GPU was present: float32 is compared with float64 on the CPU. This says nothing about a GPU."
     else:
         first, second = Side(gpu, single), Side(cpu, single)
         statement = f"{gpu.device_kind} against the CPU of the same machine, both in float32."

@@ -75,9 +75,7 @@ def slab(position: Array, counter: Array, state: State, system: System) -> Array
 def walls(position: Array, counter: Array, state: State, system: System) -> Array:
     """Both walls and the charged sheet, energy and force."""
     del counter
-    energy, slope = jax.value_and_grad(lambda z: jnp.sum(wall_energy(z, state.species, system)))(
-        position[:, 2]
-    )
+    energy, slope = jax.value_and_grad(lambda z: jnp.sum(wall_energy(z, state.species, system)))(position[:, 2])
     return position.at[:, 2].set(energy - slope)
 
 

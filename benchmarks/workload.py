@@ -99,9 +99,7 @@ class Stretch:
     whose list overflows is repeated with more room, as a run does it, and only the good one is timed.
     """
 
-    def __init__(
-        self, state: State, system: System, stage: Stage, n_frames: int, record_steps: int, check_steps: int
-    ):
+    def __init__(self, state: State, system: System, stage: Stage, n_frames: int, record_steps: int, check_steps: int):
         self.system = stage.of(system)
         # As at the start of a stage; how long a list lasts depends on the velocities.
         overdamped = INTEGRATORS[stage.integrator].overdamped
@@ -125,9 +123,7 @@ class Stretch:
             wall = time.perf_counter() - began
             error = int(after.error)
             if error & ~NEIGHBOR_OVERFLOW or self.regrown > 8:
-                raise RuntimeError(
-                    f"error bits {error} after step {int(self.state.step)}: nothing can be timed"
-                )
+                raise RuntimeError(f"error bits {error} after step {int(self.state.step)}: nothing can be timed")
             if not error:
                 self.state = after
                 return wall

@@ -346,7 +346,11 @@ def _carry_out(jobs: Sequence[Any], workers: int | None, *, quiet: bool) -> None
                         bars.update(task, note=message.value)
         except KeyboardInterrupt:
             bars.stop()
-            print(f"dropsim: interrupted; nothing written is lost: 'dropsim resume {jobs[0].root}'", file=sys.stderr)
+            print(
+                "dropsim: interrupted; nothing written is lost: the same command goes on from there, "
+                f"'dropsim resume {jobs[0].root}' finishes only what had begun",
+                file=sys.stderr,
+            )
             raise typer.Exit(EXIT_INTERRUPTED) from None
     for label, text, _ in failures:
         print(f"dropsim: {label}: {text}", file=sys.stderr)

@@ -103,13 +103,34 @@ class SpeciesTable(Section):
         }
 
 
+# What a kind of wall means, for the keys that a file leaves out. Titanium: UFF size, and a well of 5 to 10 kT,
+# strong at short range, because Ti(001) binds polysulfides more than the centres do. Plain: it only repels.
+WALL_KINDS: dict[str, dict[str, float]] = {
+    "graphene": {"sigma_nm": 0.34, "well_depth_S6_kT": 0.5, "well_depth_other_kT": 0.3},
+    "titanium": {"sigma_nm": 0.283, "well_depth_S6_kT": 7.0, "well_depth_other_kT": 0.3},
+    "plain": {"sigma_nm": 0.34, "well_depth_S6_kT": 0.0, "well_depth_other_kT": 0.0},
+}
+
+
 class WallConfig(Section):
-    kind: Annotated[Literal["graphene", "titanium", "plain"], Field(description="electrode at z = 0")] = "graphene"
-    sigma_nm: Positive = 0.34
+    kind: Annotated[
+        Literal["graphene", "titanium", "plain"],
+        Field(description="electrode at z = 0; gives the defaults of the other keys, here those of graphene"),
+    ] = "graphene"
+    sigma_nm: Annotated[Positive, Field(description="0.34 graphene and plain, 0.283 titanium")] = 0.34
     well_depth_S6_kT: Annotated[
-        NonNegative, Field(description="depth of the 9-3 well for S6 and Li2S, in kT(300 K)")
+        NonNegative,
+        Field(description="depth of the 9-3 well for S6 and Li2S, in kT(300 K); 7 titanium; 0, plain: only repels"),
     ] = 0.5
     well_depth_other_kT: Annotated[NonNegative, Field(description="the same for Li and TFSI")] = 0.3
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        """A wall named by its kind has that kind's numbers, except where the file gives its own."""
+        if not isinstance(values, dict):
+            return values
+        return {**WALL_KINDS.get(str(values.get("kind", "graphene")), {}), **values}
 
 
 class CentresConfig(Section):

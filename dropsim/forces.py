@@ -51,15 +51,16 @@ def pair_energy(system: System):
 def wall_energy(z: Array, species: Array, system: System) -> Array:
     """Energy of each bead in the walls and in the field of the uniform sheet at z = 0, kJ/mol, (N,).
 
-        u = wall_93(z) + repulsive wall(height - z) - 2 pi k_C q s z
+        u = wall_93(z), or a repulsive wall where its depth is 0, + repulsive wall(height - z) - 2 pi k_C q s z
 
     s: sheet density, e/nm^2. The sheet's linear potential is exact in the slab geometry.
     """
     field = system.force_field
-    bottom = wall_93(z, field.wall_sigma[species], field.wall_depth[species])
-    # The upper wall only keeps the electrolyte in: kT-sized and purely repulsive.
-    depth = jnp.broadcast_to(system.thermal_energy, z.shape)
-    top = wall_93_repulsive(system.box.lengths[2] - z, field.top_sigma[species], depth)
+    # Where there is no well, and at the top, a wall only keeps the electrolyte in: kT-sized and purely repulsive.
+    kT = jnp.broadcast_to(system.thermal_energy, z.shape)
+    sigma, depth = field.wall_sigma[species], field.wall_depth[species]
+    bottom = jnp.where(depth > 0, wall_93(z, sigma, depth), wall_93_repulsive(z, sigma, kT))
+    top = wall_93_repulsive(system.box.lengths[2] - z, field.top_sigma[species], kT)
     sheet = -2.0 * math.pi * field.coulomb * field.sheet_density * field.charge[species] * z
     return bottom + top + sheet
 

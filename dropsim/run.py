@@ -21,7 +21,7 @@ from dropsim.checkpoint import load_checkpoint, save_checkpoint
 from dropsim.config import Config, config_hash
 from dropsim.errors import TrajectoryError
 from dropsim.event_log import EVENT_COLUMNS, LEDGER_COLUMNS, event_rows, ledger_rows
-from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, read_config, replica_of, run_folder
+from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, owned, read_config, replica_of, run_folder
 from dropsim.simulate import Chunk, Stage, simulate, to_numpy
 from dropsim.system import SPECIES, State, System
 from dropsim.trajectory import Column, Frames, TrajectoryHeader, TrajectoryWriter
@@ -246,6 +246,12 @@ def run_replica(config: Config, replica: int, root: Path, *, progress: ProgressC
     resume it. Writes config.json, trajectory.h5md and checkpoint.npz.
     """
     folder = run_folder(root, config, replica)
+    with owned(folder):
+        _begin(folder, config, replica, progress)
+    return folder
+
+
+def _begin(folder: Path, config: Config, replica: int, progress: ProgressCallback | None) -> None:
     if (folder / TRAJECTORY).exists():
         raise TrajectoryError(
             f"{folder} holds this run already: 'dropsim resume {folder}' goes on with it, "
@@ -253,13 +259,11 @@ def run_replica(config: Config, replica: int, root: Path, *, progress: ProgressC
         )
     built = build(config, replica)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise TrajectoryError(f"{folder} cannot be written ({error.strerror}): check the disk and --out") from error
     with TrajectoryWriter.create(folder / TRAJECTORY, header(config, replica, built)) as writer:
         drive(writer, folder, config, replica, built, built.system, built.state, (0, 0), progress)
-    return folder
 
 
 def resume_replica(folder: Path, *, progress: ProgressCallback | None = None) -> str | None:
@@ -271,6 +275,11 @@ def resume_replica(folder: Path, *, progress: ProgressCallback | None = None) ->
     """
     folder = Path(folder)
     config = read_config(folder)
+    with owned(folder):
+        return _go_on(folder, config, progress)
+
+
+def _go_on(folder: Path, config: Config, progress: ProgressCallback | None) -> str | None:
     if not (folder / CHECKPOINT).exists():
         # Killed before the first chunk: nothing is lost by starting again.
         replica = replica_of(folder)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from dropsim.config import Config, config_hash
 from dropsim.config_load import config_from_values
 from dropsim.errors import TrajectoryError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK = ".lock"
 TRAJECTORY, CHECKPOINT, CONFIG, SUMMARY = "trajectory.h5md", "checkpoint.npz", "config.json", "summary.json"
 
 
@@ -25,6 +33,29 @@ def replica_of(folder: Path) -> int:
     if match is None:
         raise TrajectoryError(f"{name} is no run folder's name: give it back the one that ended in -r0, -r1, ...")
     return int(match[1])
+
+
+@contextlib.contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Hold a run folder for writing; the lock goes with the process, however that ends.
+
+    Raises TrajectoryError if another process writes there, or if the folder cannot be made. Where the system has
+    no file locks, nothing is locked.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / LOCK, "w", encoding="utf-8")
+    except OSError as error:
+        raise TrajectoryError(f"{folder} cannot be written ({error.strerror}): check the disk and --out") from error
+    with handle:
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise TrajectoryError(
+                    f"{folder} is being written by another process: wait for it, or end it"
+                ) from error
+        yield
 
 
 def read_config(folder: Path) -> Config:

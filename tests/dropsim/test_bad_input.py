@@ -25,7 +25,7 @@ from dropsim.cli import app
 from dropsim.config_load import load_config_text
 from dropsim.errors import BuildError, SimulationError, TrajectoryError
 from dropsim.run import resume_replica, run_replica
-from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, replica_of
+from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, owned, replica_of
 from dropsim.simulate import simulate, with_forces
 from dropsim.system import NOT_FINITE
 from dropsim.trajectory import open_trajectory
@@ -268,3 +268,12 @@ def test_interrupt(experiment_text, tmp_path):
     with open_trajectory(folder / TRAJECTORY) as trajectory:
         assert trajectory.n_frames >= before
     assert reached[0] > 40
+
+
+def test_one_writer_at_a_time(tmp_path):
+    with owned(tmp_path / "run"):
+        second = owned(tmp_path / "run")
+        with pytest.raises(TrajectoryError, match="written by another process"):
+            second.__enter__()
+    with owned(tmp_path / "run"):
+        pass  # free again

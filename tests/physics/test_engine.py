@@ -68,6 +68,19 @@ def test_forces_are_minus_the_gradient(unrelaxed, experiment_text, compensation)
             np.testing.assert_allclose(force[bead, axis], -(ahead - behind) / (2 * h), rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize(("kind", "depth_kT"), [("graphene", 0.5), ("titanium", 7.0), ("plain", 0.0)])
+def test_three_walls(unrelaxed, experiment_text, kind, depth_kT):
+    """The well of each kind of electrode for sulfur; a plain one only repels, and none lets a bead through."""
+    config = load_config_text(experiment_text, "x.toml", [f"wall.kind={kind}", "centres.arrangement=none"])
+    assert config.wall.well_depth_S6_kT == depth_kT
+    system = build(config).system
+    z = jnp.linspace(0.25, 2.5, 2000, dtype=system.thermal_energy.dtype)
+    energy = np.asarray(wall_energy(z, jnp.full(z.shape, S6), system)) / float(system.thermal_energy)
+    assert energy.min() == pytest.approx(-depth_kT, abs=2e-3)
+    assert energy[0] > 20.0
+    assert abs(energy[-1]) < 0.02 * max(depth_kT, 1.0)
+
+
 @pytest.mark.parametrize("compensation", ["ring", "counterion"])
 def test_moving_everything_sideways_changes_no_force(unrelaxed, experiment_text, compensation):
     built = build(small(experiment_text, *COMPENSATIONS[compensation]))
