@@ -44,7 +44,7 @@ def owned(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / LOCK, "w", encoding="utf-8")
+        handle = open(folder / LOCK, "w", encoding="utf-8")  # noqa: SIM115 (closed by the with below)
     except OSError as error:
         raise TrajectoryError(f"{folder} cannot be written ({error.strerror}): check the disk and --out") from error
     with handle:
