@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from dropsim.checkpoint import load_checkpoint, save_checkpoint
 from dropsim.config import Config, config_hash
 from dropsim.errors import TrajectoryError
 from dropsim.event_log import EVENT_COLUMNS, LEDGER_COLUMNS, event_rows, ledger_rows
+from dropsim.progress import Progress, ProgressCallback
 from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, owned, read_config, replica_of, run_folder
 from dropsim.simulate import Chunk, Stage, simulate, to_numpy
 from dropsim.system import SPECIES, State, System
@@ -33,20 +33,6 @@ SERIES_COLUMNS = (
     Column("potential_energy", "kJ/mol"),
     Column("kinetic_temperature", "K"),
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a run is: steps of all stages, the rate of the last chunk, and the stage's clock."""
-
-    stage: str
-    done_steps: int
-    total_steps: int
-    steps_per_s: float
-    ns_per_day: float
-
-
-ProgressCallback = Callable[[Progress], None]
 
 
 def source_commit() -> str:

@@ -103,15 +103,10 @@ class Message:
 
 def on_gpu() -> bool:
     """Whether jax would run on a GPU here; jax is imported only where one of its GPU plugins is installed."""
-    plugins = (
-        "jax_cuda12_plugin",
-        "jax_cuda13_plugin",
-        "jax_rocm60_plugin",
-        "jax_rocm7_plugin",
-        "jax_plugins",
-    )
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm60_plugin", "jax_rocm7_plugin")
     if os.environ.get("JAX_PLATFORMS", "") == "cpu" or not any(importlib.util.find_spec(p) for p in plugins):
         return False
+    prepare_jax()
     import jax
 
     return jax.default_backend() == "gpu"
@@ -134,10 +129,15 @@ def machine_mark() -> str:
     return hashlib.sha256(f"{platform.machine()} {text}".encode()).hexdigest()[:8]
 
 
+def quiet_xla() -> None:
+    """Before jax is imported: XLA warns at length that its own cached code was tuned with flags that it does not
+    look for. It is no error, and users cannot do anything about it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 def prepare_jax() -> None:
     """Settings of a process that simulates: a compilation cache that outlives it, one for each kind of machine."""
-    # XLA warns at length that its own cached code was tuned with flags it does not look for; it is not an error.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_xla()
     import jax
 
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dropsim" / f"jax-{machine_mark()}"
@@ -199,6 +199,7 @@ def carry_out_all(jobs: Sequence[Job], workers: int | None = None) -> Generator[
     if workers == 1:
         yield from _one_by_one(jobs)
         return
+    quiet_xla()  # for the processes to come
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     waiting = list(range(len(jobs)))[::-1]
