@@ -40,9 +40,10 @@ SKIN_NM = 0.3
 INSERTION_FRACTION = 0.85
 INSERTION_TRIES = 20_000
 MINIMISER_STEPS = 200
-# Up to this many charges all pairs are met in order, which costs less than a list; the cutoff is then free, and
-# the largest one leaves the fewest wave vectors (measured: 3300 steps/s against 2100 with the cost model's own).
-ALL_PAIRS_BELOW = 500
+# Up to this many charges all pairs are met in order, which costs less than a list whose rows a fast clock makes old
+# in a few steps; the cutoff is then free, and the largest one leaves the fewest wave vectors. Measured on one core:
+# 335 steps/s against 286 at 1053 charges, 30 against 26 at 2930 (benchmarks/engine.py, paths).
+ALL_PAIRS_BELOW = 3000
 
 
 def relative_permittivity(config: Config) -> float:

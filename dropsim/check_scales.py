@@ -6,6 +6,7 @@ Numbers in capitals are calibrations; each says what it was taken from.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -49,24 +50,24 @@ BROWNIAN_STEP_LIMITS = {"leimkuhler-matthews": 0.030, "euler-maruyama": 0.012}
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds and bytes of a run: t_step = overhead + per_charge (n_mobile + n_sites)^1.5 (Ewald)."""
+    """Seconds and bytes of a run: t_step = overhead + per_pair n_mobile (n_mobile + n_sites)."""
 
     seconds_overhead: float
-    seconds_per_charge: float
+    seconds_per_pair: float
     seconds_compile: float
     memory_MB: float
     bytes_per_bead_and_frame: float
     basis: str
 
 
-# Replace by measurements with `benchmarks`.
+# From benchmarks/results/engine.md: 4458, 335 and 30 steps/s at 264, 1053 and 2930 charges, all pairs, one core.
 COST_MODEL = CostModel(
-    seconds_overhead=6e-5,
-    seconds_per_charge=6.4e-8,
-    seconds_compile=20.0,
-    memory_MB=600.0,
+    seconds_overhead=1e-5,
+    seconds_per_pair=4e-9,
+    seconds_compile=25.0,
+    memory_MB=800.0,
     bytes_per_bead_and_frame=0.6 * (12 + 12 + 1 + 1),
-    basis="not yet calibrated: 2500 steps/s at 300 charges on 2 CPU cores, N^1.5, plus compilation",
+    basis="4 ns a pair (AMD EPYC), one core for each replica, plus compilation",
 )
 
 
@@ -338,18 +339,22 @@ class Cost:
 
 
 def cost(config: Config) -> Cost:
-    """Steps, frames, time, memory and file size of all stages and replicas, by COST_MODEL."""
+    """Steps, frames, time, memory and file size of all stages and replicas, by COST_MODEL.
+
+    Time: the replicas run side by side, one on each core of this machine.
+    """
     whole = composition(config)
     model = COST_MODEL
     steps = sum(round(stage.duration_ps * 1000.0 / stage.timestep_fs) for stage in config.stages)
     frames = sum(round(stage.duration_ps / stage.record_every_ps) for stage in config.stages)
     n_charges = whole.n_mobile + whole.n_sites
-    per_step = model.seconds_overhead + model.seconds_per_charge * n_charges**1.5
+    per_step = model.seconds_overhead + model.seconds_per_pair * whole.n_mobile * n_charges
     replicas = config.run.replicas
+    rounds = math.ceil(replicas / (os.cpu_count() or 1))
     return Cost(
         n_steps=steps * replicas,
         n_frames=frames * replicas,
-        run_s=model.seconds_compile + per_step * steps * replicas,
+        run_s=model.seconds_compile + per_step * steps * rounds,
         memory_MB=model.memory_MB,
         files_MB=model.bytes_per_bead_and_frame * n_charges * frames * replicas / 1e6,
         basis=model.basis,
