@@ -349,3 +349,28 @@ def test_named_tests_exist(page):
         return  # its slashes are those of a file's datasets
     for path in re.findall(r"`((?:tests|dropsim|kernels|experiments|docs)/[\w/.-]+)`", prose(page)):
         assert (ROOT / path).exists(), f"{name_of(page)}: {path}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "experiments/droplet/README.md"])
+def test_numbers_of_the_study_are_those_of_the_committed_result(page):
+    """Every "value [low, high]" and "value ± error" after the results mark stands so in comparison.json."""
+    result = json.loads((ROOT / "experiments/droplet/results/comparison.json").read_text(encoding="utf-8"))
+    text = (ROOT / page).read_text(encoding="utf-8")
+    text = text[text.index("<!-- results:") :]
+    text = re.split(r"\n## ", text)[0]
+    intervals = {row["dropsim"].split("]")[0] + "]" for row in result["rows"] if "[" in row["dropsim"]}
+    errors = {
+        f"{e['value']:.3g} ± {e['standard_error']:.2g}"
+        for condition in result["conditions"]
+        for e in condition["estimates"].values()
+    }
+    # A number that was measured and not used is told with its reason.
+    errors |= set(
+        re.findall(r"\d[\d.]* ± [\d.]+", " ".join(result["droplet_tier"]["facts"]["measurements_not_used"].values()))
+    )
+    shown = set(re.findall(r"-?\d[\d.e+-]* \[[^\]]+, [^\]]+\]", text))
+    assert len(shown) >= 5
+    assert shown <= intervals
+    shown = set(re.findall(r"\d[\d.]* ± [\d.]+", text))
+    assert shown
+    assert shown <= errors
