@@ -16,7 +16,13 @@ from dropsim_kernels.neighbors import NeighborSettings, allocate, list_pays
 from dropsim_kernels.noise import replica_key
 
 from dropsim import units
-from dropsim.composition import Composition, centre_positions_nm, composition
+from dropsim.composition import (
+    REFERENCE_TEMPERATURE_K,
+    Composition,
+    centre_positions_nm,
+    composition,
+    relative_permittivity,
+)
 from dropsim.config import Config, StageConfig
 from dropsim.errors import BuildError
 from dropsim.simulate import Stage, minimise, new_list, renewed_neighbors, with_more_room
@@ -34,7 +40,6 @@ from dropsim.system import (
     System,
 )
 
-REFERENCE_TEMPERATURE_K = 300.0
 SKIN_NM = 0.3
 # Two beads closer than this fraction of sigma are never placed; the minimiser does the rest.
 INSERTION_FRACTION = 0.85
@@ -44,14 +49,6 @@ MINIMISER_STEPS = 200
 # in a few steps; the cutoff is then free, and the largest one leaves the fewest wave vectors. Measured on one core:
 # 335 steps/s against 286 at 1053 charges, 30 against 26 at 2930 (benchmarks/engine.py, paths).
 ALL_PAIRS_BELOW = 3000
-
-
-def relative_permittivity(config: Config) -> float:
-    """eps_r at the run's temperature: eps_r(300 K) 300 K / T, or constant."""
-    electrolyte = config.electrolyte
-    if electrolyte.permittivity_law == "constant":
-        return electrolyte.relative_permittivity_300K
-    return electrolyte.relative_permittivity_300K * REFERENCE_TEMPERATURE_K / electrolyte.temperature_K
 
 
 def build_sites(config: Config) -> tuple[np.ndarray, np.ndarray]:

@@ -22,10 +22,9 @@ from dropsim.check_scales import (
     equivalent_permittivity,
     li_s6_bjerrum_nm,
     particle_charging,
-    permittivity,
     saturation_mM,
 )
-from dropsim.composition import composition, counts
+from dropsim.composition import composition, counts, relative_permittivity
 from dropsim.units import bjerrum_length_nm, number_density_per_nm3, thermal_energy
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ _COUNT_TEXTS = {
 def _electrostatic_rows(config: Config) -> list[Quantity]:
     group = "electrostatics"
     temperature = config.electrolyte.temperature_K
-    eps = permittivity(config)
+    eps = relative_permittivity(config)
     contact = contact_distance_nm(config)
     whole = composition(config)
     volume = config.box.lateral_nm[0] * config.box.lateral_nm[1] * config.box.height_nm

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from dropsim.composition import composition
+from dropsim.composition import composition, relative_permittivity
 from dropsim.kinetics.calibration import calibrated_interface_velocity
 from dropsim.units import (
     bjerrum_length_nm,
@@ -71,23 +71,15 @@ COST_MODEL = CostModel(
 )
 
 
-def permittivity(config: Config) -> float:
-    """eps_r at the temperature of the run: eps_r(300 K) 300/T, or constant."""
-    electrolyte = config.electrolyte
-    if electrolyte.permittivity_law == "constant":
-        return electrolyte.relative_permittivity_300K
-    return electrolyte.relative_permittivity_300K * 300.0 / electrolyte.temperature_K
-
-
 def equivalent_permittivity(config: Config) -> float:
     """The permittivity that gives the same Bjerrum length at 300 K: eps_r T / 300."""
-    return permittivity(config) * config.electrolyte.temperature_K / 300.0
+    return relative_permittivity(config) * config.electrolyte.temperature_K / 300.0
 
 
 def li_s6_bjerrum_nm(config: Config) -> float:
     """|z_Li z_S6| l_B in nm: the length that T* measures the contact with."""
     species = config.species
-    bjerrum = bjerrum_length_nm(permittivity(config), config.electrolyte.temperature_K)
+    bjerrum = bjerrum_length_nm(relative_permittivity(config), config.electrolyte.temperature_K)
     strength = abs(species.Li.charge_e * species.S6.charge_e)
     return strength * bjerrum if strength > 0 else math.nan
 
@@ -99,7 +91,7 @@ def _pair_terms(config: Config) -> tuple[float, float, float]:
     temperature = config.electrolyte.temperature_K
     sigma = (Li.sigma_nm + S6.sigma_nm) / 2
     epsilon = math.sqrt(Li.epsilon_kJ_per_mol * S6.epsilon_kJ_per_mol) / thermal_energy(temperature)
-    return sigma, epsilon, Li.charge_e * S6.charge_e * bjerrum_length_nm(permittivity(config), temperature)
+    return sigma, epsilon, Li.charge_e * S6.charge_e * bjerrum_length_nm(relative_permittivity(config), temperature)
 
 
 def contact_distance_nm(config: Config) -> float:

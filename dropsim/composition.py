@@ -1,4 +1,4 @@
-"""How many particles and sites a configuration asks for: whole numbers, and what the rounding costs.
+"""What a configuration asks for in plain numbers: particles and sites, what rounding costs, the permittivity.
 
 Plain arithmetic without jax, so that `check` may print what `build` will place.
 """
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from dropsim.config import Config
 
 N_SITES_PER_RING = 4  # nitrogen neighbours that balance one Mo centre
+REFERENCE_TEMPERATURE_K = 300.0  # at which permittivity and wells (kT) are given
 NEUTRAL_WITHIN_E = 1e-6  # decimal charges such as 7.37 leave rounding errors far below this
+
+
+def relative_permittivity(config: Config) -> float:
+    """eps_r at the temperature of the run: eps_r(300 K) 300 K / T, or constant."""
+    electrolyte = config.electrolyte
+    if electrolyte.permittivity_law == "constant":
+        return electrolyte.relative_permittivity_300K
+    return electrolyte.relative_permittivity_300K * REFERENCE_TEMPERATURE_K / electrolyte.temperature_K
 
 
 @dataclass(frozen=True)
