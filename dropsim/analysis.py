@@ -254,7 +254,7 @@ def _motion(
     out.attempt(keys, measure)
 
 
-def _structure(out: _Collector, frames: _Frames, lengths: Floats, charges: Floats, label: str = "") -> None:
+def _structure(out: _Collector, frames: _Frames, lengths: Floats, charges: Floats) -> None:
     """Cluster sizes, surface counts and charge profiles of stationary frames."""
     labels = cluster_labels_series(frames.position, frames.species, lengths)
     out.add(
