@@ -362,14 +362,15 @@ def _report(folder: Path, as_json: bool) -> None:
     from dropsim.study import prepare_jax
 
     prepare_jax()  # before anything imports jax
-    from dropsim.report import print_report, report_study
+    from dropsim.report import print_report, report_study, study_folders
 
     result = report_study(folder)
     if as_json:
         _print_json(json.loads(json.dumps(result, default=str)))
         return
     print_report(result)
-    print(f"figures, numbers and tables: {folder}")
+    root = study_folders(folder)[0]
+    print(f"figures, numbers and tables: {root}" + ("" if root == folder else f" and {folder}"))
 
 
 def _short(value: float | None) -> str:
