@@ -172,7 +172,7 @@ def _motion(summary: Summary, curves: Curves) -> Figure | None:
     lag = np.arange(len(msd)) * float(np.median(np.diff(time)))
     _msd(right, summary, lag, msd)
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1.2)
-    left.set_title("centroid of the main droplet", loc="left")
+    left.set_title("track of the matter of the main droplet", loc="left")
     right.set_title("mean squared displacement, [95 % interval]", loc="left")
     headline(figure, f"{_title(summary)}: motion of the main droplet")
     return figure
