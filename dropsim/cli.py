@@ -319,7 +319,7 @@ def _carry_out(jobs: Sequence[Any], workers: int | None, *, quiet: bool) -> None
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from dropsim.study import carry_out_all
+    from dropsim.study import carry_out_all, leave_at_once_if_running
 
     failures: list[tuple[str, str, int]] = []
     console = Console(stderr=True, quiet=quiet)
@@ -351,6 +351,7 @@ def _carry_out(jobs: Sequence[Any], workers: int | None, *, quiet: bool) -> None
                 f"'dropsim resume {jobs[0].root}' finishes only what had begun",
                 file=sys.stderr,
             )
+            leave_at_once_if_running(EXIT_INTERRUPTED)
             raise typer.Exit(EXIT_INTERRUPTED) from None
     for label, text, _ in failures:
         print(f"dropsim: {label}: {text}", file=sys.stderr)

@@ -15,6 +15,8 @@ import multiprocessing
 import os
 import platform
 import queue
+import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -253,30 +255,54 @@ def carry_out_all(jobs: Sequence[Job], workers: int | None = None) -> Generator[
             process.terminate()
 
 
-def _one_by_one(jobs: Sequence[Job]) -> Iterator[Message]:
-    """The jobs in this process; messages of a job are yielded when it ends, progress through a thread."""
-    import threading
+class _Stopped(BaseException):
+    """Raised in a run's thread, after a chunk, when nobody listens any more."""
 
+
+# A thread that is still inside compiled code may hang the interpreter's exit; so long is waited for its chunk.
+STOP_WAIT_S = 20.0
+RUN_THREAD = "dropsim-run"
+
+
+def _one_by_one(jobs: Sequence[Job]) -> Iterator[Message]:
+    """The jobs in this process, each in a thread that tells as it goes, and ends after its chunk when stopped."""
     for number, job in enumerate(jobs):
         messages: queue.Queue[Message] = queue.Queue()
         failure: list[BaseException] = []
+        stopped = threading.Event()
 
-        def body(job: Job = job, number: int = number, messages=messages, failure=failure) -> None:
+        def tell(kind: str, value: Any, number: int = number, messages=messages, stopped=stopped) -> None:
+            if stopped.is_set():
+                raise _Stopped
+            messages.put(Message(number, kind, value))
+
+        def body(job: Job = job, tell=tell, failure=failure) -> None:
             try:
-                carry_out(job, lambda kind, value: messages.put(Message(number, kind, value)))
+                carry_out(job, tell)
             except BaseException as problem:
                 failure.append(problem)
 
-        thread = threading.Thread(target=body, daemon=True)
+        thread = threading.Thread(target=body, daemon=True, name=RUN_THREAD)
         thread.start()
-        while thread.is_alive() or not messages.empty():
-            with contextlib.suppress(queue.Empty):
-                yield messages.get(timeout=0.2)
+        try:
+            while thread.is_alive() or not messages.empty():
+                with contextlib.suppress(queue.Empty):
+                    yield messages.get(timeout=0.2)
+        finally:
+            stopped.set()
+            thread.join(STOP_WAIT_S)
         if failure:
             error = failure[0]
             if not isinstance(error, DropsimError):
                 raise error
             yield Message(number, "failed", (str(error), error.exit_code))
+
+
+def leave_at_once_if_running(status: int) -> None:
+    """End the process now where a run's thread did not stop in time: what it wrote is whole at every moment."""
+    if any(thread.name == RUN_THREAD for thread in threading.enumerate()):
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def study_manifest(study: Study) -> dict[str, Any]:

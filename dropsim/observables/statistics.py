@@ -110,7 +110,8 @@ def mean_estimate(
         half = float(stats.t.ppf(0.975, n_blocks - 1)) * se
         n_effective = min(float(x.var(ddof=1)) / se**2, float(len(x)))
         text = f"mean, {n_blocks} blocks of {len(x) // n_blocks} frames{kept}"
-        return Estimate(float(blocks.mean()), se, unit, n_effective, text, (blocks.mean() - half, blocks.mean() + half))
+        middle = float(blocks.mean())
+        return Estimate(middle, se, unit, n_effective, text, (middle - half, middle + half))
     if method != "autocorrelation":
         raise AnalysisError(f"method {method!r} is not known: use 'autocorrelation' or 'blocks'")
     tau = integrated_autocorrelation_time(x)
