@@ -47,7 +47,7 @@ INSERTION_TRIES = 20_000
 MINIMISER_STEPS = 200
 # Up to this many charges all pairs are met in order, which costs less than a list whose rows a fast clock makes old
 # in a few steps; the cutoff is then free, and the largest one leaves the fewest wave vectors. Measured on one core:
-# 335 steps/s against 286 at 1053 charges, 30 against 26 at 2930 (benchmarks/engine.py, paths).
+# 335 steps/s against 286 at 1053 charges (benchmarks/results/engine.md); about 30 against 26 at 2930, seen once.
 ALL_PAIRS_BELOW = 3000
 
 

@@ -60,7 +60,8 @@ class CostModel:
     basis: str
 
 
-# From benchmarks/results/engine.md: 4458, 335 and 30 steps/s at 264, 1053 and 2930 charges, all pairs, one core.
+# All pairs, one core: 4458 and 335 steps/s at 264 and 1053 charges (benchmarks/results/engine.md); about 30 at 2930,
+# seen once, of which no result is committed (benchmarks/engine.py without --quick gives it).
 COST_MODEL = CostModel(
     seconds_overhead=1e-5,
     seconds_per_pair=4e-9,
