@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dropsim_kernels.hydrodynamics import WallMobility, hindered_diffusivity
 from dropsim_kernels.noise import gaussian_vectors, step_key
 
 MOTION_STREAM = 1
@@ -23,7 +24,8 @@ class Dynamics(NamedTuple):
     """What the integrators need, as arrays.
 
     timestep: () ps; thermal_energy: () kJ/mol (kT); diffusivity: (N, 1) nm^2/ps, free diffusivity of each
-    bead; mass: (N, 1) amu; friction: () 1/ps, Langevin only.
+    bead; mass: (N, 1) amu; friction: (N, 1) or () 1/ps, Langevin only, 0 gives velocity Verlet at constant energy;
+    wall: how walls slow the beads, None where they do not (only for integrators with `position_dependent`).
     """
 
     timestep: Array
@@ -31,15 +33,24 @@ class Dynamics(NamedTuple):
     diffusivity: Array
     mass: Array
     friction: Array
+    wall: WallMobility | None = None
 
 
 class Integrator(NamedTuple):
     """`advance(key, step, position, velocity, force, dynamics) -> (position, velocity)` and
-    `finish(velocity, force, dynamics) -> velocity`; `overdamped` says that velocities are not used."""
+    `finish(velocity, force, dynamics) -> velocity`; `overdamped` says that velocities are not used;
+    `position_dependent` that it stays right where the diffusivity depends on the place (`Dynamics.wall`)."""
 
     advance: Callable[..., tuple[Array, Array]]
     finish: Callable[[Array, Array, Dynamics], Array]
     overdamped: bool
+    position_dependent: bool = False
+
+
+def _without_walls(dynamics: Dynamics, name: str) -> None:
+    """Refuse, while tracing, a diffusivity that this integrator would silently take as constant."""
+    if dynamics.wall is not None:
+        raise ValueError(f"{name} takes diffusivities that do not depend on the place; use euler-maruyama near walls")
 
 
 def langevin_advance(
@@ -51,11 +62,14 @@ def langevin_advance(
         c = exp(-gamma dt)
 
     position, velocity, force: (N, 3) in nm, nm/ps, kJ/(mol nm); key: (2,) uint32; step: () integer.
-    Configurational averages are accurate to second order in dt (fourth in the high-friction limit), but free
-    diffusion is too fast by x coth x with x = gamma dt / 2: use it for equilibrium, not for D.
+    Configurational averages are accurate to second order in dt (fourth in the high-friction limit; exact for a
+    harmonic well), but free diffusion is too fast by x coth x with x = gamma dt / 2: use it for equilibrium, not
+    for D. In a harmonic well of frequency w the velocities after `finish` have m <v^2> = kT (1 - (w dt)^2 / 4).
+    Without friction this is velocity Verlet. Raises ValueError where `dynamics.wall` is given.
 
     Source: Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013, 34, doi 10.1093/amrx/abs010.
     """
+    _without_walls(dynamics, "baoab")
     dt, mass = dynamics.timestep, dynamics.mass
     decay = jnp.exp(-dynamics.friction * dt)
     noise = gaussian_vectors(step_key(key, MOTION_STREAM, step), position.shape[0], position.dtype)
@@ -68,8 +82,41 @@ def langevin_advance(
 
 
 def langevin_finish(velocity: Array, force: Array, dynamics: Dynamics) -> Array:
-    """The last B part of a BAOAB step: v <- v + dt F / (2 m)."""
+    """The half kick by the force at the new positions that ends a BAOAB or GJF step: v <- v + dt F / (2 m)."""
     return velocity + (0.5 * dynamics.timestep) * force / dynamics.mass
+
+
+def gjf_advance(
+    key: Array, step: Array, position: Array, velocity: Array, force: Array, dynamics: Dynamics
+) -> tuple[Array, Array]:
+    """A step of Langevin dynamics whose positions diffuse as they should at any friction.
+
+        x' = x + b dt v + b dt^2 F / (2 m) + b dt B / (2 m)
+        v' = a v + dt (a F + F') / (2 m) + b B / m,      <B^2> = 2 m gamma kT dt
+        b = 1 / (1 + gamma dt / 2),   a = b (1 - gamma dt / 2)
+
+    position, velocity, force: (N, 3) in nm, nm/ps, kJ/(mol nm); B: one Gaussian per bead and axis and step; F' is
+    the force at x', added by `langevin_finish`.
+    Validity: D = kT / (m gamma) of a free bead, its drift in a constant force and <x^2> in a harmonic well are exact
+    at every stable dt (w dt < 2); elsewhere second order in dt. The velocities after `finish` are those at the
+    positions: m <v^2> = kT for a free bead but kT (1 - (w dt)^2 / 4) in a harmonic well, as without friction; the
+    half-step velocity (x' - x) / (dt sqrt(b)) has m <u^2> = kT in both. At gamma dt > 2, a < 0: velocities then
+    alternate in sign, positions stay right. Without friction this is velocity Verlet. Raises ValueError where
+    `dynamics.wall` is given.
+
+    Source: Gronbech-Jensen and Farago, Mol. Phys. 111, 983 (2013), doi 10.1080/00268976.2012.760055;
+    half-step velocity: Jensen and Gronbech-Jensen, Mol. Phys. 117, 2511 (2019), doi 10.1080/00268976.2019.1570369.
+    """
+    _without_walls(dynamics, "gjf")
+    dt, mass = dynamics.timestep, dynamics.mass
+    half = 0.5 * dynamics.friction * dt
+    b = 1.0 / (1.0 + half)
+    a = b * (1.0 - half)
+    noise = gaussian_vectors(step_key(key, MOTION_STREAM, step), position.shape[0], position.dtype)
+    kick = (0.5 * dt) * force / mass
+    spread = jnp.sqrt(2.0 * dynamics.friction * dynamics.thermal_energy * dt / mass)
+    moved = position + b * dt * (velocity + kick + 0.5 * spread * noise)
+    return moved, a * (velocity + kick) + b * spread * noise
 
 
 def leimkuhler_matthews_advance(
@@ -82,9 +129,12 @@ def leimkuhler_matthews_advance(
     The stationary law is second order in dt (exact for a harmonic well at any stable dt), because
     R_{n+1} is used again in the next step; being a function of the step, it needs no storage. The price is
     that the noise is correlated over one step, so a mean-squared displacement is 2 D t - D dt per axis.
+    Only for a diffusivity that does not depend on the place: with noise of the strength at x_n in two steps the law
+    would no longer be Boltzmann's. Raises ValueError where `dynamics.wall` is given.
 
     Source: Leimkuhler and Matthews, Appl. Math. Res. eXpress 2013, 34, doi 10.1093/amrx/abs010.
     """
+    _without_walls(dynamics, "leimkuhler-matthews")
     n_rows, dtype = position.shape[0], position.dtype
     now = gaussian_vectors(step_key(key, MOTION_STREAM, step), n_rows, dtype)
     after = gaussian_vectors(step_key(key, MOTION_STREAM, step + 1), n_rows, dtype)
@@ -99,14 +149,25 @@ def euler_maruyama_advance(
     """The plain Brownian step, first order in dt.
 
         x_{n+1} = x_n + D dt F(x_n) / kT + sqrt(2 D dt) R_n
+        near walls: D_i(z_n) for D along each axis i, and z also moves by (dD_z/dz) dt
 
-    Free diffusion is exact; a harmonic well of stiffness k widens by 1 / (1 - k D dt / (2 kT)).
+    Free diffusion is exact; a harmonic well of stiffness k widens by 1 / (1 - k D dt / (2 kT)). With `dynamics.wall`
+    the diffusivities are those of `hindered_diffusivity`; the drift along their slope, which belongs to noise taken
+    at the start of the step, keeps the law exp(-u / kT) to first order in dt. A step should be short beside the
+    length on which D changes: sqrt(2 D dt) well below the gap to the wall.
 
-    Source: Ermak, J. Chem. Phys. 62, 4189 (1975), doi 10.1063/1.430300.
+    Source: Ermak, J. Chem. Phys. 62, 4189 (1975), doi 10.1063/1.430300; the drift: Ermak and McCammon, J. Chem.
+    Phys. 69, 1352 (1978), doi 10.1063/1.436761.
     """
     noise = gaussian_vectors(step_key(key, MOTION_STREAM, step), position.shape[0], position.dtype)
-    drift = dynamics.diffusivity * dynamics.timestep * force / dynamics.thermal_energy
-    return position + drift + jnp.sqrt(2.0 * dynamics.diffusivity * dynamics.timestep) * noise, velocity
+    diffusivity = dynamics.diffusivity
+    if dynamics.wall is not None:
+        along, across, slope = hindered_diffusivity(position[:, 2:], diffusivity, dynamics.wall)
+        diffusivity = jnp.concatenate([along, along, across], axis=1)
+        still = jnp.zeros_like(slope)
+        position = position + jnp.concatenate([still, still, slope * dynamics.timestep], axis=1)
+    drift = diffusivity * dynamics.timestep * force / dynamics.thermal_energy
+    return position + drift + jnp.sqrt(2.0 * diffusivity * dynamics.timestep) * noise, velocity
 
 
 def keep_velocity(velocity: Array, force: Array, dynamics: Dynamics) -> Array:
@@ -117,8 +178,9 @@ def keep_velocity(velocity: Array, force: Array, dynamics: Dynamics) -> Array:
 
 INTEGRATORS: dict[str, Integrator] = {
     "baoab": Integrator(langevin_advance, langevin_finish, overdamped=False),
+    "gjf": Integrator(gjf_advance, langevin_finish, overdamped=False),
     "leimkuhler-matthews": Integrator(leimkuhler_matthews_advance, keep_velocity, overdamped=True),
-    "euler-maruyama": Integrator(euler_maruyama_advance, keep_velocity, overdamped=True),
+    "euler-maruyama": Integrator(euler_maruyama_advance, keep_velocity, overdamped=True, position_dependent=True),
 }
 
 
