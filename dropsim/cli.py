@@ -20,6 +20,7 @@ from dropsim import __version__
 from dropsim.errors import DropsimError
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXIT_FAILED_ROW = 1  # of `validate`: a known answer was missed
 
 app = typer.Typer(
     name="dropsim",
@@ -310,6 +311,46 @@ def export(
     target = output or source.with_suffix(f".{to}")
     n = write(source, target, to, frames=slice(None, None, every), unwrap=unwrap)
     print(f"{target}: {n} frames")
+
+
+@command()
+def validate(
+    full: Annotated[bool, typer.Option("--full", help="Longer samples, larger systems, smaller errors.")] = False,
+    precision: Annotated[str, typer.Option("--precision", help="float64 or float32.")] = "float64",
+    rows: Annotated[str | None, typer.Option("--rows", metavar="KEYS", help="Only these, as in E1,E2.")] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = Path("validation"),
+    listed: Annotated[bool, typer.Option("--list", help="Print the rows and run none.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random number.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Run the battery of known answers and write a report; exit status 1 if a row fails."""
+    from dropsim.errors import ConfigError
+    from dropsim.study import prepare_jax
+
+    if precision not in ("float32", "float64"):
+        raise ConfigError(f"--precision is {precision!r}: give float32 or float64")
+    prepare_jax()
+    from dropsim.validation.battery import all_rows, obstacle, run_battery, select_rows, write_report
+    from dropsim.validation.rows import Settings
+
+    settings = Settings(precision, full, seed)
+    keys = None if rows is None else rows.split(",")
+    if listed:
+        chosen = [(row, obstacle(row, settings)) for row in select_rows(keys, all_rows())]
+        if as_json:
+            _print_json([{"key": r.key, "title": r.title, "source": r.source, "not_run": why} for r, why in chosen])
+            return
+        lines = [("rows", (r.key, r.title, f"not run: {why}" if why else r.source)) for r, why in chosen]
+        _print_groups("the battery of known answers", ("row", "question", "reference"), lines)
+        return
+    report = run_battery(settings, keys, echo=(lambda line: None) if as_json else print)
+    written = write_report(report, out)
+    if as_json:
+        _print_json(json.loads(written[0].read_text(encoding="utf-8")))
+    else:
+        print(f"report: {written[1]}")
+    if not report.passed:
+        raise typer.Exit(EXIT_FAILED_ROW)
 
 
 def _carry_out(jobs: Sequence[Any], workers: int | None, *, quiet: bool) -> None:
