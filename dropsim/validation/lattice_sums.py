@@ -22,7 +22,8 @@ def parry_energy(
       - (sqrt(pi)/A) sum_{ij} q_i q_j [exp(-a^2 z^2)/a + sqrt(pi) z erf(a z)].
 
     `position`: (N, 3); `charge`: (N,); a -> `alpha`; A = product of `lengths`, the two repeated ones;
-    n_max, n_images: waves and images along each. Returns charge^2/length. For a net charge the k = 0 term leaves out what is infinite.
+    n_max, n_images: waves and images along each. Returns charge^2/length. For a net charge the
+    k = 0 term leaves out what is infinite.
     Source: D. E. Parry, doi 10.1016/0039-6028(75)90362-3.
     """
     area = lengths[0] * lengths[1]
