@@ -321,6 +321,7 @@ def validate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = Path("validation"),
     listed: Annotated[bool, typer.Option("--list", help="Print the rows and run none.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random number.")] = 1,
+    nist: Annotated[Path | None, typer.Option("--nist", metavar="DIR", help="NIST's reference coordinates.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the battery of known answers and write a report; exit status 1 if a row fails."""
@@ -336,14 +337,14 @@ def validate(
     settings = Settings(precision, full, seed)
     keys = None if rows is None else rows.split(",")
     if listed:
-        chosen = [(row, obstacle(row, settings)) for row in select_rows(keys, all_rows())]
+        chosen = [(row, obstacle(row, settings)) for row in select_rows(keys, all_rows(nist))]
         if as_json:
             _print_json([{"key": r.key, "title": r.title, "source": r.source, "not_run": why} for r, why in chosen])
             return
         lines = [("rows", (r.key, r.title, f"not run: {why}" if why else r.source)) for r, why in chosen]
         _print_groups("the battery of known answers", ("row", "question", "reference"), lines)
         return
-    report = run_battery(settings, keys, echo=(lambda line: None) if as_json else print)
+    report = run_battery(settings, keys, (lambda line: None) if as_json else print, all_rows(nist))
     written = write_report(report, out)
     if as_json:
         _print_json(json.loads(written[0].read_text(encoding="utf-8")))

@@ -11,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import math
 import platform
+import re
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,13 +26,13 @@ from dropsim import __version__
 from dropsim.analysis import write_json
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.run import source_commit
-from dropsim.validation import electrostatics
+from dropsim.validation import electrostatics, nist, short_range
 from dropsim.validation.rows import Curve, Outcome, Result, Row, Settings
 
 JSON_FILE, TEXT_FILE, SUMMARY_FIGURE = "validation.json", "validation.md", "summary.png"
 
-TABLES: tuple[tuple[Row, ...], ...] = (electrostatics.ROWS,)
-"""The tables of rows, in the order of the report."""
+TABLES: tuple[tuple[Row, ...], ...] = (electrostatics.ROWS, short_range.ROWS)
+"""The tables of rows; the report has them in the order of their keys."""
 
 Status = Literal["passed", "failed", "not run"]
 
@@ -77,9 +78,11 @@ class Report:
         }
 
 
-def all_rows() -> tuple[Row, ...]:
-    """Every row of the battery in the order of the report."""
-    return tuple(row for table in TABLES for row in table)
+def all_rows(nist_folder: Path | None = None) -> tuple[Row, ...]:
+    """Every row of the battery, by letter and number; nist_folder: where NIST's coordinates are, if anywhere."""
+    rows = [row for table in (*TABLES, nist.rows(nist_folder)) for row in table]
+    # Stable: keys that differ by what follows the number keep the order of their table.
+    return tuple(sorted(rows, key=lambda row: (row.key[0], int("0" + re.sub(r"\D", "", row.key)))))
 
 
 def select_rows(keys: Sequence[str] | None, rows: Sequence[Row]) -> tuple[Row, ...]:

@@ -37,8 +37,8 @@ def test_a_failed_row_is_exit_status_1(wrong, tmp_path, monkeypatch):
             raise ArithmeticError("lost a charge")
         return rows.Outcome((rows.Result("charge", 1.0, 0.0, 0.1),))
 
-    monkeypatch.setattr(battery, "TABLES", ((rows.Row("X1", "wrong", "by hand", run),),))
-    result = shell("--out", tmp_path, "--json")
+    monkeypatch.setattr(battery, "TABLES", ((rows.Row("Z1", "wrong", "by hand", run),),))
+    result = shell("--rows", "Z1", "--out", tmp_path, "--json")
     assert result.exit_code == 1
     values = json.loads(result.stdout)
     assert values["passed"] is False

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from dropsim.errors import ConfigError
+from dropsim.validation import nist
 from dropsim.validation.battery import all_rows, obstacle, run_battery, select_rows, write_report
 from dropsim.validation.rows import Curve, Outcome, Result, Row, Settings
 
 ROWS = all_rows()
-# Rows whose tests live elsewhere, with the reason; every other one must be in the battery.
-EXPECTED = [*(f"E{i}" for i in range(1, 11)), "S1", "S2", "S3", *(f"B{i}" for i in range(1, 8)), "D1", "D2"]
+# The comparison with independent programs has keys of its own, X1 and on.
+EXPECTED = [*(f"E{i}" for i in (1, 2, 3, 4, 5, 6, 7, 8, 10)), "S1", "S2", "S3", *(f"B{i}" for i in range(1, 8)),
+            "D1", "D2", "X1"]  # fmt: skip
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
@@ -41,6 +43,29 @@ def test_rows_are_told_apart_and_say_where_their_answer_comes_from():
 
 def test_every_known_answer_is_there():
     assert set(EXPECTED) <= {row.key for row in ROWS}
+
+
+# --- coordinates from a folder ------------------------------------------------------------------------------------
+
+
+def test_published_coordinates_are_read_and_wrong_ones_noticed(tmp_path):
+    assert [bool(row.run) for row in nist.rows(None)] == [False, False]
+    assert all("--nist" in row.reason for row in nist.rows(None))
+    assert all("holds none" in row.reason for row in nist.rows(tmp_path))
+    file = tmp_path / "lj_sample_config_periodic4.txt"
+    x = np.random.default_rng(1).random((30, 3)) * 8 - 4
+    body = "\n".join(f"{i} {a:.12E} {b:.12E} {c:.12E}" for i, (a, b, c) in enumerate(x, 1))
+    file.write_text(f"8.0E+00 8.0E+00 8.0E+00\n30\n{body}\n")
+    found = nist.read_configuration(file)
+    np.testing.assert_allclose(found.position, x, atol=1e-11)
+    np.testing.assert_array_equal(found.lengths, 8.0)
+    # Other coordinates than the published ones: the energies differ.
+    report = run_battery(Settings(), keys=["S1"], echo=lambda line: None, rows=nist.rows(tmp_path))
+    assert report.count("failed") == 1
+    assert len(report.rows[0].results) == 8
+    file.write_text("8.0 8.0 8.0\n30\n1 0.0 0.0 0.0\n")
+    report = run_battery(Settings(), keys=["S1"], echo=lambda line: None, rows=nist.rows(tmp_path))
+    assert "names 30 molecules and has 1 lines" in report.rows[0].reason
 
 
 # --- that a miss is noticed ---------------------------------------------------------------------------------------
