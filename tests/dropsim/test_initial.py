@@ -193,7 +193,7 @@ def droplet_of(position, species, n, centre, periodic_z=False):
 
 
 @pytest.mark.parametrize("angle", [40.0, 90.0, 140.0])
-@pytest.mark.parametrize("xy", [None, (1.0, 19.0)], ids=["middle", "across the border"])
+@pytest.mark.parametrize("xy", [None, (1.0, 19.0), (3.4, 3.4)], ids=["middle", "across the border", "on centres"])
 def test_cap_on_the_electrode(angle, xy):
     n, species = 250, beads(300, 60)
     position = compact_droplet(*arguments(species, DROPLET_BOX), n_units=n, contact_angle_deg=angle, centre_xy_nm=xy)
@@ -213,6 +213,10 @@ def test_cap_on_the_electrode(angle, xy):
     others[:, :2] -= DROPLET_BOX[:2] * np.round(others[:, :2] / DROPLET_BOX[:2])
     assert np.all(np.linalg.norm(others, axis=1) > radius - 0.6)
     assert closest(position, species, DROPLET_BOX) > 0.7
+    # No bead of it was put on a centre.
+    from_site = position[:, None, :] - MO_SITES
+    from_site[..., :2] -= DROPLET_BOX[:2] * np.round(from_site[..., :2] / DROPLET_BOX[:2])
+    assert np.all(np.linalg.norm(from_site, axis=2) > 0.425 * (SIGMA[species] + SIGMA[MO])[:, None])
 
 
 @pytest.mark.parametrize("periodic_z", [False, True])
