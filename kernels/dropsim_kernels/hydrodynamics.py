@@ -66,7 +66,7 @@ def parallel_friction(distance: Array, radius: Array) -> Array:
     at contact). The second form follows from the asymptotic forces and torques of translation and rotation for a
     sphere without torque.
 
-    Source: Happel and Brenner, Low Reynolds Number Hydrodynamics (1983), eq. 7-4.28; Goldman, Cox and Brenner, Chem.
+    Source: Happel and Brenner, Low Reynolds Number Hydrodynamics (1983), chapter 7; Goldman, Cox and Brenner, Chem.
     Eng. Sci. 22, 637 (1967), doi 10.1016/0009-2509(67)80047-2.
     """
     s = _inverse_gap(distance, radius)
@@ -88,7 +88,7 @@ def hindered_diffusivity(z: Array, diffusivity: Array, walls: WallMobility) -> t
     Validity: the extra frictions of two walls are added (Oseen), exact for one wall or a sphere that is small beside
     the distance of the walls; hydrodynamic interactions between spheres are left out.
 
-    Source: superposition as in Happel and Brenner, Low Reynolds Number Hydrodynamics (1983), section 7-4.
+    Source: superposition as in Happel and Brenner, Low Reynolds Number Hydrodynamics (1983), chapter 7.
     """
     low, high = z, walls.height - z
     along = parallel_friction(low, walls.radius) + parallel_friction(high, walls.radius) - 1.0
