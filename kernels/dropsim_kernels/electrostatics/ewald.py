@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dropsim_kernels.box import Box, minimum_image
-from dropsim_kernels.electrostatics.parameters import EwaldParameters, choose_parameters
+from dropsim_kernels.electrostatics.parameters import EwaldParameters, Splitting, choose_parameters
 from dropsim_kernels.neighbors import NeighborList
 from dropsim_kernels.pairs import pair_forces
 from dropsim_kernels.potentials import ewald_real
@@ -28,6 +28,7 @@ __all__ = [
     "FixedCharges",
     "background_energy",
     "choose_parameters",
+    "cosine_sine",
     "coulomb_energy_forces",
     "ewald_energy",
     "fixed_charges",
@@ -74,7 +75,7 @@ class FixedCharges:
     moments: jax.Array
 
 
-def period(box: Box, parameters: EwaldParameters) -> jax.Array:
+def period(box: Box, parameters: Splitting) -> jax.Array:
     """Lengths (3,) over which the sum repeats: those of the box, with the padded height for a slab.
 
     Raises ValueError where the periodic axes of the box are not those that the parameters were made for.
@@ -130,7 +131,7 @@ def _coefficients(
     return jnp.where(used, jnp.asarray(weight, dtype) * factor, 0), k_x, k_y, k_z
 
 
-def _cosine_sine(turns: jax.Array) -> tuple[jax.Array, jax.Array]:
+def cosine_sine(turns: jax.Array) -> tuple[jax.Array, jax.Array]:
     """cos and sin of 2 pi turns, by polynomials in float32: the library's are scalar code on the CPU."""
     if turns.dtype != jnp.float32:
         angle = 2 * math.pi * (turns - jnp.round(turns))
@@ -163,7 +164,7 @@ def _waves(
     # Products of small integers with numbers of order one: float32 keeps the phase to about n 1e-7 turns.
     lateral_turns = lateral[:, :1] * turns[:, 0][None, :] + lateral[:, 1:] * turns[:, 1][None, :]
     normal_turns = jnp.arange(parameters.n_max[2] + 1, dtype=dtype)[:, None] * turns[:, 2][None, :]
-    return *_cosine_sine(lateral_turns), *_cosine_sine(normal_turns)
+    return *cosine_sine(lateral_turns), *cosine_sine(normal_turns)
 
 
 def _structure(
@@ -243,7 +244,7 @@ def reciprocal(
 # --- what does not depend on lateral position -------------------------------------------------------------
 
 
-def self_energy(charge: jax.Array, parameters: EwaldParameters) -> jax.Array:
+def self_energy(charge: jax.Array, parameters: Splitting) -> jax.Array:
     """Interaction of each charge with its own screening cloud, contained in `reciprocal`.
 
     U = -(alpha/sqrt(pi)) sum q_j^2.
@@ -254,7 +255,7 @@ def self_energy(charge: jax.Array, parameters: EwaldParameters) -> jax.Array:
 
 
 def background_energy(
-    charge: jax.Array, box: Box, parameters: EwaldParameters, fixed_charge: jax.Array | None = None
+    charge: jax.Array, box: Box, parameters: Splitting, fixed_charge: jax.Array | None = None
 ) -> jax.Array:
     """Energy of the uniform background that neutralises a net charge.
 
@@ -358,7 +359,7 @@ def real_space_energy_forces(
     site_position: jax.Array,
     site_charge: jax.Array,
     box: Box,
-    parameters: EwaldParameters,
+    parameters: Splitting,
     neighbors: NeighborList | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Real-space energy and forces.

@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+class Splitting(Protocol):
+    """What every method's parameters say of the split between pairs and the rest; see `EwaldParameters`."""
+
+    @property
+    def alpha(self) -> jax.Array: ...
+    @property
+    def cutoff(self) -> jax.Array: ...
+    @property
+    def padded_height(self) -> jax.Array | None: ...
+    @property
+    def slab(self) -> bool: ...
 
 
 @jax.tree_util.register_dataclass
