@@ -26,12 +26,18 @@ from dropsim import __version__
 from dropsim.analysis import write_json
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.run import source_commit
-from dropsim.validation import electrostatics, force_error, nist, short_range
+from dropsim.validation import crosscheck, dynamics, electrostatics, force_error, nist, short_range
 from dropsim.validation.rows import Curve, Outcome, Result, Row, Settings
 
 JSON_FILE, TEXT_FILE, SUMMARY_FIGURE = "validation.json", "validation.md", "summary.png"
 
-TABLES: tuple[tuple[Row, ...], ...] = (electrostatics.ROWS, force_error.ROWS, short_range.ROWS)
+TABLES: tuple[tuple[Row, ...], ...] = (
+    electrostatics.ROWS,
+    force_error.ROWS,
+    short_range.ROWS,
+    dynamics.ROWS,
+    crosscheck.ROWS,
+)
 """The tables of rows; the report has them in the order of their keys."""
 
 Status = Literal["passed", "failed", "not run"]
