@@ -300,10 +300,9 @@ def sample(
         if bool(after.overflow):
             assert fluid.neighbors is not None
             fluid = dataclasses.replace(fluid, neighbors=regrow(fluid.neighbors))
-            force = state.force
             neighbors = _new_list(state.position, fluid)
             assert neighbors is not None
-            state = dataclasses.replace(state, neighbors=neighbors, force=force, overflow=neighbors.overflow)
+            state = dataclasses.replace(state, neighbors=neighbors, overflow=neighbors.overflow)
             continue
         if not bool(jnp.isfinite(after.position).all()):
             raise SimulationError("a position is not finite: the time step of this row is too long for its potential")

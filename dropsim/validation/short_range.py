@@ -140,7 +140,7 @@ def run_state_points(settings: Settings) -> Outcome:
             position, (length,) * 3, settings.dtype, thermal_energy=kT, timestep=0.006, friction=1.0, cutoff=cutoff,
             skin=skin, short_range=potential,
         )  # fmt: skip
-        n_samples = 20000 if settings.full else 1400
+        n_samples = 10000 if settings.full else 1200
         samples, _, _ = sample(fluid, start(fluid, position, settings.seed), n_samples, 10)
         series = pressure_series(samples.discard(0.1), density, kT, n)
         pressure = block_estimate(series)
@@ -175,15 +175,15 @@ def run_liquid(settings: Settings) -> Outcome:
         cutoff=TRUNCATION, skin=0.35, short_range=plain_lj,
     )  # fmt: skip
     energy_tail, pressure_tail = truncation_corrections(density, TRUNCATION)
-    samples, state, fluid = sample(fluid, start(fluid, position, settings.seed), 6000 if settings.full else 800, 12)
+    samples, state, fluid = sample(fluid, start(fluid, position, settings.seed), 5000 if settings.full else 700, 12)
     samples = samples.discard(0.15)
     energy = block_estimate(np.asarray(samples.energy, float) / n + energy_tail)
     series = pressure_series(samples, density, kT, n) + pressure_tail
     pressure = block_estimate(series)
 
-    friction, every = 0.05, 20
+    friction, every = 0.05, 16
     fluid = with_friction(fluid, friction)
-    # 16 blocks of 6 (quick) or 40 time units: the window ends at 3.
+    # 16 blocks of 5 (quick) or 40 of 20 time units; the fitted window ends at 3.
     n_blocks, n_samples = (40, 6400) if settings.full else (16, 640)
     paths, _, _ = sample(fluid, state, n_samples, every)
     coefficients, lags, squared = diffusion_blocks(paths.position, every * timestep, n_blocks, (1.0, 3.0))
