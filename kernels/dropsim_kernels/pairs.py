@@ -7,6 +7,7 @@ fixed sites are left out. No derivative is asked of the potential: du/dr comes f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from dropsim_kernels.box import Box
-from dropsim_kernels.neighbors import NeighborList
+from dropsim_kernels.neighbors import ROWS_AT_ONCE, NeighborList
 
 PairPotential = Callable[[jax.Array, Any, Any], jax.Array]
 
@@ -118,26 +119,64 @@ def _listed_pairs(
     box: Box,
     cutoff: jax.Array | float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    rows, order, place = neighbors.rows, neighbors.order, neighbors.place
+    assert rows is not None
+    assert order is not None
+    assert place is not None
     n_mobile = position.shape[0]
-    index = neighbors.index
-    column_position = jnp.concatenate([position, site_position.astype(position.dtype)])
-    n_columns = column_position.shape[0]
-    # Padded slots name one past the end; the last column stands in for it, and the mask drops what comes of it.
-    present = jnp.minimum(index, n_columns - 1)
+    n_columns = order.shape[0]
+    dtype = position.dtype
 
-    def gather(values: jax.Array) -> jax.Array:
-        # One array at a time: gathered rows have to be taken apart again, which costs more on the CPU.
-        return values.at[present].get(mode="promise_in_bounds")
+    def sorted_columns(values: jax.Array) -> jax.Array:
+        return values.at[order].get(mode="promise_in_bounds")
 
-    gathered = [gather(column_position[:, axis]) for axis in range(3)]
-    column = jax.tree.map(gather, column_parameters)
-    components = [position[:, None, axis] - gathered[axis] for axis in range(3)]
-    row = jax.tree.map(lambda leaf: leaf[:, None], row_parameters)
-    energy, strength, nearest = _evaluate(u, row, column, components, index < n_columns, box, cutoff)
+    # In the order of the cells, what a row gathers lies close together.
+    everything = jnp.concatenate([position, site_position.astype(dtype)])
+    column_position = [sorted_columns(everything[:, axis]) for axis in range(3)]
+    columns = jax.tree.map(sorted_columns, column_parameters)
+    share = jnp.where(order < n_mobile, 0.5, 1.0).astype(dtype)
 
-    ones = jnp.ones(index.shape[1], position.dtype)
-    share = jnp.where(index < n_mobile, 0.5, 1.0).astype(position.dtype)
-    squared = nearest[0] * nearest[0] + nearest[1] * nearest[1] + nearest[2] * nearest[2]
-    forces = jnp.stack([_row_sum(strength * component, ones) for component in nearest], axis=1)
-    energy_rows = _row_sum(energy * share, ones)
-    return energy_rows.sum(), forces, _row_sum(strength * squared * share, ones).sum()
+    def of_rows(
+        index: jax.Array, which: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array], jax.Array]:
+        # Padded slots name one past the end; the last column stands in for it, and the mask drops what comes of it.
+        present = jnp.minimum(index, n_columns - 1)
+
+        def gather(values: jax.Array) -> jax.Array:
+            # One array at a time: gathered rows have to be taken apart again, which costs more on the CPU.
+            return values.at[present].get(mode="promise_in_bounds")
+
+        components = [position[:, axis][which][:, None] - gather(column_position[axis]) for axis in range(3)]
+        row = jax.tree.map(lambda leaf: leaf[which][:, None], row_parameters)
+        column = jax.tree.map(gather, columns)
+        energy, strength, nearest = _evaluate(u, row, column, components, index < n_columns, box, cutoff)
+        counted = gather(share)
+        squared = nearest[0] * nearest[0] + nearest[1] * nearest[1] + nearest[2] * nearest[2]
+        x, y, z = (_slot_sum(strength * component) for component in nearest)
+        return _slot_sum(energy * counted), (x, y, z), _slot_sum(strength * squared * counted)
+
+    n_rows, capacity = neighbors.index.shape
+    n_blocks = _blocks(n_rows)
+    index = neighbors.index.reshape(n_blocks, -1, capacity)
+    blocks = (index, rows.reshape(n_blocks, -1))
+    if n_blocks == 1:
+        energy, forces, virial = of_rows(blocks[0][0], blocks[1][0])
+    else:
+        energy, forces, virial = jax.tree.map(
+            lambda leaf: leaf.reshape(n_rows), jax.lax.map(lambda given: of_rows(*given), blocks)
+        )
+    return energy.sum(), jnp.stack([component[place] for component in forces], axis=1), virial.sum()
+
+
+def _blocks(n_rows: int) -> int:
+    """Blocks in which rows are met, so that what is gathered for them stays in a cache, and in the memory."""
+    n_blocks = max(1, math.ceil(n_rows / ROWS_AT_ONCE))
+    return n_blocks if n_rows % n_blocks == 0 else 1
+
+
+def _slot_sum(values: jax.Array) -> jax.Array:
+    """Sum over the slots of each row, eight running sums side by side: empty slots at the end do not change it."""
+    rows, capacity = values.shape
+    padded = jnp.pad(values, ((0, 0), (0, -capacity % 8)))
+    eighths = padded.reshape(rows, -1, 8).sum(axis=1)
+    return _row_sum(eighths, jnp.ones(8, values.dtype))
