@@ -7,6 +7,7 @@ centres of +7.37 e. Energies are in charge^2/length, forces in charge^2/length^2
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import math
@@ -18,7 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from dropsim_kernels.box import Box
-from dropsim_kernels.electrostatics import ewald
+from dropsim_kernels.electrostatics import coulomb
+from dropsim_kernels.electrostatics.coulomb import CoulombParameters
+from dropsim_kernels.electrostatics.ewald import choose_parameters
+from dropsim_kernels.electrostatics.mesh import mesh_parameters
 from numpy.typing import NDArray
 
 from dropsim.units import COULOMB_KJ_NM_PER_MOL_E2
@@ -99,7 +103,7 @@ def random_ions(rng: np.random.Generator, n: int, lengths: Floats, sites: Floats
 
 # --- the simulator's own sums --------------------------------------------------------------------------------------
 
-_energy_forces = jax.jit(ewald.coulomb_energy_forces)
+_energy_forces = jax.jit(coulomb.coulomb_energy_forces)
 
 
 def padded_height(scene: Scene) -> float:
@@ -107,11 +111,8 @@ def padded_height(scene: Scene) -> float:
     return float(scene.lengths[2] + scene.lengths[:2].max() * math.log(1 / TRUNCATION) / (2 * math.pi))
 
 
-def ewald_sum(scene: Scene, settings: Settings) -> Solution:
-    """The exact Ewald sum with the parameters that a run would choose, and the sites as fixed sites."""
-    n = len(scene.charge) + len(scene.site_charge)
-    half = float(scene.lengths[:2].min() if scene.slab else scene.lengths.min()) / 2
-    parameters = ewald.choose_parameters(scene.lengths.tolist(), n, TRUNCATION, cutoff=half, slab=scene.slab)
+def _solution(scene: Scene, parameters: CoulombParameters, settings: Settings) -> Solution:
+    """Energy and forces by the functions that a run calls, with the sites as fixed sites."""
     box = Box(jnp.asarray(scene.lengths, settings.dtype), (True, True, not scene.slab))
 
     def of(*arrays: Floats) -> tuple[float, Floats]:
@@ -128,6 +129,31 @@ def ewald_sum(scene: Scene, settings: Settings) -> Solution:
     return Solution(energy, forces)
 
 
+def largest_cutoff(scene: Scene) -> float:
+    """Half the shortest repeated length."""
+    return float(scene.lengths[:2].min() if scene.slab else scene.lengths.min()) / 2
+
+
+def ewald_sum(scene: Scene, settings: Settings) -> Solution:
+    """The exact Ewald sum with the parameters that a run would choose for `TRUNCATION`."""
+    n, cutoff = len(scene.charge) + len(scene.site_charge), largest_cutoff(scene)
+    parameters = choose_parameters(scene.lengths.tolist(), n, TRUNCATION, cutoff=cutoff, slab=scene.slab)
+    return _solution(scene, parameters, settings)
+
+
+def mesh_sum(scene: Scene, settings: Settings) -> Solution:
+    """The particle mesh: splines of order 8, a spacing of 0.13/alpha, and erfc(alpha cutoff) = 1e-8."""
+    cutoff = largest_cutoff(scene)
+    alpha = 4.05 / cutoff
+    # Along z twice the extent of the charges, and half of it more in which the slab's kernel levels off.
+    height = 2.5 * float(scene.lengths[2]) if scene.slab else None
+    periods = [*scene.lengths[:2], height or scene.lengths[2]]
+    mesh = [smooth_size(float(length) * alpha / 0.13) for length in periods]
+    lengths = scene.lengths.tolist()
+    parameters = mesh_parameters(lengths, alpha, cutoff, mesh, 8, scene.slab, height, dtype=settings.dtype)
+    return _solution(scene, parameters, settings)
+
+
 def smooth_size(least: float) -> int:
     """The smallest number of at least so many points without prime factors above 5."""
     n = math.ceil(least)
@@ -141,11 +167,20 @@ def smooth_size(least: float) -> int:
         n += 1
 
 
-SOLVERS: dict[str, Callable[[Scene, Settings], Solution]] = {"Ewald": ewald_sum}
+SOLVERS: dict[str, Callable[[Scene, Settings], Solution]] = {"Ewald": ewald_sum, "mesh": mesh_sum}
 """What solves a scene, by name."""
 
-_TOLERANCE = {"Ewald": 0.0}
-"""Error that a solver has of its own beside the truncation and rounding, relative."""
+MESH_ERROR = 1e-6
+"""Relative force error allowed to the particle mesh itself: the spacing is chosen to stay below it."""
+
+
+@functools.lru_cache(maxsize=4)
+def solved_scenes(settings: Settings, slab: bool) -> tuple[tuple[Scene, dict[str, Solution]], ...]:
+    """The scenes with what each solver gives; kept, as several rows compare the same."""
+    return tuple(
+        (scene, {name: solve(scene, settings) for name, solve in SOLVERS.items()})
+        for scene in scenes(settings.seed, slab)
+    )
 
 
 def relative_force_error(found: Floats, reference: Floats) -> float:
@@ -189,7 +224,7 @@ def compared(
 
 def tolerance(solver: str, settings: Settings, peer: float) -> float:
     """Relative tolerance: the peer's error, the solver's own, and the rounding of the dtype."""
-    return max(peer, _TOLERANCE[solver], SINGLE if settings.precision == "float32" else 0.0)
+    return max(peer, MESH_ERROR if solver == "mesh" else 0.0, SINGLE if settings.precision == "float32" else 0.0)
 
 
 # --- X1 ------------------------------------------------------------------------------------------------------------
@@ -199,7 +234,7 @@ def lammps_slab(settings: Settings) -> Outcome:
     """X1: slabs against LAMMPS (3-D Ewald and PPPM with its slab correction) and the two-dimensional Ewald sum."""
     results: list[Result] = []
     alpha, cutoff = 1.3, 4.0
-    for scene in scenes(settings.seed, slab=True):
+    for scene, solved in solved_scenes(settings, True):
         position, charge = scene.everything
         n = len(scene.charge)
         height = padded_height(scene)
@@ -209,7 +244,6 @@ def lammps_slab(settings: Settings) -> Outcome:
             "pppm": [smooth_size(length / 0.13) for length in period],
         }
         exact = parry_energy(position, charge, SLAB[:2], alpha=1.1, n_max=13, n_images=2)
-        solved = {name: solve(scene, settings) for name, solve in SOLVERS.items()}
         for style, size in sizes.items():
             found = lammps_coulomb(
                 position,
@@ -254,7 +288,7 @@ def jaxpme_coulomb(scene: Scene, name: str, spacing: float = 0.0) -> Solution:
         atoms = ase.Atoms("H" * len(charge), positions=position, cell=cell, pbc=True)
         if name == "Ewald":
             calculator = calculators.Ewald()
-            prepared = calculator.prepare(atoms, charge, cutoff=4.0, lr_wavelength=0.23, smearing=0.55)[:-1]
+            prepared = calculator.prepare(atoms, charge, cutoff=5.5, lr_wavelength=0.32, smearing=0.75)[:-1]
         else:
             calculator = calculators.P3M(interpolation_nodes=5) if name == "P3M" else calculators.PME()
             prepared = calculator.prepare(atoms, charge, cutoff=4.0, mesh_spacing=spacing, smearing=0.55)
@@ -265,10 +299,9 @@ def jaxpme_coulomb(scene: Scene, name: str, spacing: float = 0.0) -> Solution:
 def jaxpme(settings: Settings) -> Outcome:
     """X2: slabs and boxes against jax-pme: its Ewald sum, and its meshes at two spacings."""
     results: list[Result] = []
-    for scene in itertools.chain(scenes(settings.seed, slab=True), scenes(settings.seed, slab=False)):
+    for scene, solved in itertools.chain(solved_scenes(settings, True), solved_scenes(settings, False)):
         shape = "slab" if scene.slab else "box"
         theirs = jaxpme_coulomb(scene, "Ewald")
-        solved = {name: solve(scene, settings) for name, solve in SOLVERS.items()}
         for name, ours in solved.items():
             results += compared(
                 f"{shape}, {scene.name}, {name} against jax-pme Ewald",
@@ -308,9 +341,8 @@ def openmm_box(settings: Settings) -> Outcome:
         energy, forces = openmm_coulomb(scene.position, scene.charge, scene.lengths, cutoff=cutoff, **choices)
         return Solution(energy / COULOMB_KJ_NM_PER_MOL_E2, forces / COULOMB_KJ_NM_PER_MOL_E2)
 
-    for scene in scenes(settings.seed, slab=False):
+    for scene, solved in solved_scenes(settings, False):
         theirs = of(scene, method="Ewald", tolerance=1e-8)
-        solved = {name: solve(scene, settings) for name, solve in SOLVERS.items()}
         for name, ours in solved.items():
             results += compared(
                 f"{scene.name}, {name} against OpenMM Ewald",
