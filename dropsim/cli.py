@@ -341,8 +341,8 @@ def validate(
         if as_json:
             _print_json([{"key": r.key, "title": r.title, "source": r.source, "not_run": why} for r, why in chosen])
             return
-        lines = [("rows", (r.key, r.title, f"not run: {why}" if why else r.source)) for r, why in chosen]
-        _print_groups("the battery of known answers", ("row", "question", "reference"), lines)
+        for row, why in chosen:
+            _print_wrapped(f"{row.key:<4} {row.title} [{f'not run: {why}' if why else row.source}]")
         return
     report = run_battery(settings, keys, (lambda line: None) if as_json else print, all_rows(nist))
     written = write_report(report, out)

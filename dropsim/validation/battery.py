@@ -26,7 +26,7 @@ from dropsim import __version__
 from dropsim.analysis import write_json
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.run import source_commit
-from dropsim.validation import crosscheck, dynamics, electrostatics, force_error, nist, short_range
+from dropsim.validation import crosscheck, dynamics, electrolyte, electrostatics, force_error, nist, short_range
 from dropsim.validation.rows import Curve, Outcome, Result, Row, Settings
 
 JSON_FILE, TEXT_FILE, SUMMARY_FIGURE = "validation.json", "validation.md", "summary.png"
@@ -36,6 +36,7 @@ TABLES: tuple[tuple[Row, ...], ...] = (
     force_error.ROWS,
     short_range.ROWS,
     dynamics.ROWS,
+    electrolyte.ROWS,
     crosscheck.ROWS,
 )
 """The tables of rows; the report has them in the order of their keys."""

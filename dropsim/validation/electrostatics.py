@@ -15,7 +15,7 @@ import numpy as np
 from dropsim_kernels.box import Box
 from dropsim_kernels.electrostatics import coulomb, ewald
 from dropsim_kernels.electrostatics.ewald import EwaldParameters
-from dropsim_kernels.electrostatics.mesh import TAPER_POINTS, mesh_parameters
+from dropsim_kernels.electrostatics.mesh import mesh_parameters
 from numpy.typing import ArrayLike
 
 from dropsim.validation.lattice_sums import parry_energy
@@ -25,6 +25,8 @@ from dropsim.validation.rows import Outcome, Result, Row, Settings
 TRUNCATION = {"float64": 1e-11, "float32": 1e-7}
 # What is asked of the particle mesh, as a share of the sizes of all parts, with splines of this order.
 MESH_ERROR, MESH_ORDER = 1e-6, 8
+# Mesh points along z that a slab needs beyond twice its height, where the kernel of free space levels off.
+SLAB_MARGIN = 16
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def solve_mesh(case: Charges, settings: Settings, splitting: float = 1.0) -> Sol
     spacing = float((2 * math.pi * share / (1 + share) / waves).min()) / alpha
     n_x, n_y, n_z = (max(length / spacing, MESH_ORDER) for length in case.lengths)
     if slab:
-        n_z = 2 * n_z + 2 * TAPER_POINTS
+        n_z = 2 * n_z + SLAB_MARGIN
     mesh = (_smooth_size(n_x), _smooth_size(n_y), _smooth_size(n_z))
     dtype = settings.dtype
     parameters = mesh_parameters(case.lengths, alpha, cutoff, mesh, MESH_ORDER, slab=slab, dtype=dtype)
