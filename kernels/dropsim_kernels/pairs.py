@@ -45,11 +45,49 @@ def pair_forces(
     give a value that is not finite, on purpose. Validity: cutoff of at most half the shortest periodic
     length. The virial holds the pairs as counted in the energy, sites included. The energy may itself be
     differentiated. Cost on one AVX2 core in float32, Lennard-Jones and Ewald: 3 to 5 ns for each of
-    N (N + S) pairs without a list, 4 to 5.5 ns for each of N K slots with one.
+    N (N + S) pairs without a list, about as much for each of N K slots with one.
     """
     if neighbors is None:
         return _all_pairs(u, position, site_position, row_parameters, column_parameters, box, cutoff)
     return _listed_pairs(u, position, site_position, row_parameters, column_parameters, neighbors, box, cutoff)
+
+
+def pair_laplacian(
+    u: PairPotential,
+    position: jax.Array,
+    site_position: jax.Array,
+    row_parameters: Any,
+    column_parameters: Any,
+    neighbors: NeighborList | None,
+    box: Box,
+    cutoff: jax.Array | float,
+) -> jax.Array:
+    """Laplacian of the pair energy in the coordinates of the mobile particles.
+
+    sum_i nabla_i^2 U = sum_i sum_{j != i} [u''(r_ij) + 2 u'(r_ij)/r_ij], j over mobile particles and sites.
+
+    Arguments as in `pair_forces`. Returns a scalar in the dtype of `position`; with <sum_i |f_i|^2> it gives the
+    configurational temperature, k T = <sum_i |f_i|^2>/<sum_i nabla_i^2 U>.
+    Validity: a potential or a slope that jumps at the cutoff adds a term there that is not counted; in float32 as
+    precise as the second derivative of u, which comes from forward differentiation twice over.
+    Source: Rugh, doi 10.1103/PhysRevLett.78.772; Butler et al., doi 10.1063/1.477301.
+    """
+
+    n_mobile, n_sites = position.shape[0], site_position.shape[0]
+    # The energy counts a mobile pair once; here each of its two particles brings a term.
+    terms = jnp.where(jnp.arange(n_mobile + n_sites) < n_mobile, 2.0, 1.0).astype(position.dtype)
+
+    def curvature(r: jax.Array, row: Any, weighted: tuple[jax.Array, Any]) -> jax.Array:
+        times, column = weighted
+
+        def slope(distance: jax.Array) -> jax.Array:
+            return jax.jvp(lambda d: u(d, row, column), (distance,), (jnp.ones_like(distance),))[1]
+
+        first, second = jax.jvp(slope, (r,), (jnp.ones_like(r),))
+        return times * (second + 2 * first / r)
+
+    columns = (terms, column_parameters)
+    return pair_forces(curvature, position, site_position, row_parameters, columns, neighbors, box, cutoff)[0]
 
 
 def _evaluate(
@@ -125,6 +163,7 @@ def _listed_pairs(
     assert place is not None
     n_mobile = position.shape[0]
     n_columns = order.shape[0]
+    n_rows, capacity = neighbors.index.shape
     dtype = position.dtype
 
     def sorted_columns(values: jax.Array) -> jax.Array:
@@ -152,10 +191,10 @@ def _listed_pairs(
         energy, strength, nearest = _evaluate(u, row, column, components, index < n_columns, box, cutoff)
         counted = gather(share)
         squared = nearest[0] * nearest[0] + nearest[1] * nearest[1] + nearest[2] * nearest[2]
-        x, y, z = (_slot_sum(strength * component) for component in nearest)
-        return _slot_sum(energy * counted), (x, y, z), _slot_sum(strength * squared * counted)
+        ones = jnp.ones(capacity, dtype)
+        x, y, z = (_row_sum(strength * component, ones) for component in nearest)
+        return _row_sum(energy * counted, ones), (x, y, z), _row_sum(strength * squared * counted, ones)
 
-    n_rows, capacity = neighbors.index.shape
     n_blocks = _blocks(n_rows)
     index = neighbors.index.reshape(n_blocks, -1, capacity)
     blocks = (index, rows.reshape(n_blocks, -1))
@@ -172,11 +211,3 @@ def _blocks(n_rows: int) -> int:
     """Blocks in which rows are met, so that what is gathered for them stays in a cache, and in the memory."""
     n_blocks = max(1, math.ceil(n_rows / ROWS_AT_ONCE))
     return n_blocks if n_rows % n_blocks == 0 else 1
-
-
-def _slot_sum(values: jax.Array) -> jax.Array:
-    """Sum over the slots of each row, eight running sums side by side: empty slots at the end do not change it."""
-    rows, capacity = values.shape
-    padded = jnp.pad(values, ((0, 0), (0, -capacity % 8)))
-    eighths = padded.reshape(rows, -1, 8).sum(axis=1)
-    return _row_sum(eighths, jnp.ones(8, values.dtype))

@@ -1,16 +1,20 @@
 """The pair evaluator against a naive double loop, its derivatives, and its two routes against each other."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from dropsim_kernels.box import Box
-from dropsim_kernels.neighbors import allocate, build
+from dropsim_kernels.neighbors import allocate, build, grown
 from dropsim_kernels.pairs import pair_forces as evaluate
+from dropsim_kernels.pairs import pair_laplacian as evaluate_laplacian
 from dropsim_kernels.potentials import lennard_jones, lennard_jones_shifted, mix_lorentz_berthelot, yukawa
 
 # Compiled as a user would: op by op the same code takes a hundred times as long.
 pair_forces = jax.jit(evaluate, static_argnums=0)
+pair_laplacian = jax.jit(evaluate_laplacian, static_argnums=0)
 
 LENGTHS = (5.0, 4.0, 6.0)
 
@@ -175,3 +179,54 @@ def test_replicas_under_vmap():
     for replica in range(2):
         alone = pair_forces(u, batch[replica], sites, rows, columns, None, box, 1.9)
         np.testing.assert_allclose(together[1][replica], alone[1], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("route", ["all pairs", "list"])
+def test_laplacian_is_the_trace_of_the_hessian(route):
+    position, sites, rows, columns, box = scene(n=12, n_sites=5)
+    neighbors = listed(position, sites, box, 1.9) if route == "list" else None
+
+    def energy(x):
+        return evaluate(u, x.reshape(-1, 3), sites, rows, columns, None, box, 1.9)[0]
+
+    hessian = jax.jit(jax.hessian(energy))(position.reshape(-1))
+    found = pair_laplacian(u, position, sites, rows, columns, neighbors, box, 1.9)
+    np.testing.assert_allclose(found, jnp.trace(hessian), rtol=1e-10)
+
+
+def test_laplacian_of_a_power_is_the_closed_form():
+    """nabla^2 r^-3 = 6 r^-5 for each of the two particles."""
+    position = jnp.asarray([[0.2, 1.0, 1.0], [4.7, 1.4, 1.0]])
+    nothing = jnp.zeros((0, 3))
+    box = Box(jnp.asarray(LENGTHS), (True, True, False))
+    none = jnp.zeros(2)
+    found = pair_laplacian(lambda r, row, column: r**-3, position, nothing, none, none, None, box, 1.9)
+    np.testing.assert_allclose(found, 2 * 6 * np.sqrt(0.5**2 + 0.4**2) ** -5, rtol=1e-12)
+
+
+def test_wider_rows_hold_the_same_pairs():
+    position, sites, rows, columns, box = scene()
+    settings = allocate(position, sites, box, 1.5, 0.3)
+    wider = dataclasses.replace(settings, capacity=settings.capacity + 24)
+    neighbors = listed(position, sites, box, 1.5)
+    padded = grown(neighbors, wider)
+    np.testing.assert_array_equal(padded.index, jax.jit(build, static_argnums=3)(position, sites, box, wider).index)
+    forces = pair_forces(u, position, sites, rows, columns, neighbors, box, 1.5)[1]
+    forces_padded = pair_forces(u, position, sites, rows, columns, padded, box, 1.5)[1]
+    np.testing.assert_allclose(forces_padded, forces, rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="rows"):
+        grown(padded, settings)
+
+
+def test_listed_replicas_under_vmap():
+    position, sites, rows, columns, box = scene()
+    settings = allocate(position, sites, box, 1.5, 0.3, headroom=1.5)
+    batch = jnp.stack([position, position * 0.99])
+
+    def forces(x):
+        return evaluate(u, x, sites, rows, columns, build(x, sites, box, settings), box, 1.5)[1]
+
+    together = jax.jit(jax.vmap(forces))(batch)
+    for replica in range(2):
+        alone = pair_forces(u, batch[replica], sites, rows, columns, None, box, 1.5)[1]
+        np.testing.assert_allclose(together[replica], alone, rtol=1e-11, atol=1e-11)
