@@ -292,7 +292,9 @@ def jaxpme_coulomb(scene: Scene, name: str, spacing: float = 0.0) -> Solution:
         else:
             calculator = calculators.P3M(interpolation_nodes=5) if name == "P3M" else calculators.PME()
             prepared = calculator.prepare(atoms, charge, cutoff=4.0, mesh_spacing=spacing, smearing=0.55)
-        energy, forces = calculator.energy_forces(*prepared, pbc=jnp.asarray([True, True, not scene.slab]))
+        # Compiled as a whole: its steps one by one would be compiled anew for every number of pairs.
+        pbc = np.array([True, True, not scene.slab])
+        energy, forces = jax.jit(functools.partial(calculator.energy_forces, pbc=pbc))(*prepared)
         return Solution(float(energy), np.asarray(forces, float)[: len(scene.charge)])
 
 
@@ -311,8 +313,9 @@ def jaxpme(settings: Settings) -> Outcome:
                 tolerance(name, settings, 1e-8),
                 "truncation of both sums",
             )
-        # Meshes are compared for the hardest charges of each shape, and for all of them in the full battery.
-        for mesh in ("P3M", "PME") if settings.full or "neutral" not in scene.name else ():
+        # The quick battery takes the better mesh, and the hardest charges of each shape.
+        hardest = scene.name == ("+7.37 e centres" if scene.slab else "net charge +6")
+        for mesh in ("P3M", "PME") if settings.full else ("P3M",) if hardest else ():
             coarse, fine = (jaxpme_coulomb(scene, mesh, spacing) for spacing in (0.5, 0.25))
             refined = relative_force_error(coarse.forces, fine.forces)
             results.append(
