@@ -40,6 +40,7 @@ __all__ = [
     "slab_correction",
     "slab_moments",
     "structure_factor",
+    "wave_indices",
 ]
 
 # cos(2 pi t) in t^2 and sin(2 pi t)/t in t^2 for |t| <= 1/4: least-maximum fits made for this module
@@ -96,7 +97,7 @@ def period(box: Box, parameters: Splitting) -> jax.Array:
 # --- reciprocal space ------------------------------------------------------------------------------------
 
 
-def _wave_indices(n_max: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def wave_indices(n_max: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of (k_x, k_y) columns inside the ellipse, and weights (n_xy, n_z + 1) for k_z >= 0.
 
     k and -k contribute alike: weight 2 for k_z > 0; the plane k_z = 0 is there whole, with weight 1. The
@@ -118,7 +119,7 @@ def _coefficients(
     box: Box, parameters: EwaldParameters, dtype: jnp.dtype
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """weight (2 pi/V) exp(-k^2/4 alpha^2)/k^2 as (n_xy, n_z + 1), and k_x, k_y (n_xy,), k_z (n_z + 1,)."""
-    n_x, n_y, weight = _wave_indices(parameters.n_max)
+    n_x, n_y, weight = wave_indices(parameters.n_max)
     lengths = period(box, parameters).astype(dtype)
     alpha = jnp.asarray(parameters.alpha).astype(dtype)
     k_x = 2 * math.pi * jnp.asarray(n_x, dtype) / lengths[0]
@@ -157,7 +158,7 @@ def _waves(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """cos and sin of k_xy . r as (n_xy, N), and of k_z z as (n_z + 1, N)."""
     dtype = position.dtype
-    n_x, n_y, _ = _wave_indices(parameters.n_max)
+    n_x, n_y, _ = wave_indices(parameters.n_max)
     lengths = period(box, parameters).astype(dtype)
     turns = position / jnp.broadcast_to(lengths, position.shape)
     lateral = jnp.stack([jnp.asarray(n_x, dtype), jnp.asarray(n_y, dtype)], axis=1)

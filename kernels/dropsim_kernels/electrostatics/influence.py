@@ -22,7 +22,8 @@ _ALIASES = 8
 
 class Influence(NamedTuple):
     """values: (n_x, n_y, n_z//2 + 1), charge on the mesh to potential times cell volume;
-    own: (7,), 1/length, what `MeshParameters.own` holds; error: length^-2, rms force error at unit density."""
+    own: (7,), 1/length, what `MeshParameters.own` holds; error: length^(-1/2), rms force error for
+    unit charges at unit density."""
 
     values: np.ndarray
     own: np.ndarray
@@ -66,6 +67,31 @@ def slab_kernel(k: np.ndarray, z: np.ndarray, alpha: float) -> np.ndarray:
     plane_erf = 1 - scaled_erfc(b) * np.exp(-b * b)
     plane = -2 * math.pi * (z * plane_erf + np.exp(-b * b) / (alpha * math.sqrt(math.pi)))
     return np.where(k > 0, wave, plane)
+
+
+def taper_points(force_tolerance: float) -> float:
+    """Mesh points along z, on each side, in which the kernel of a slab levels off.
+
+    t = 2 + 1.5 log10(1/tolerance).
+
+    Measured (orders 4 to 8, neutral and charged slabs): with 6 points the levelling adds nothing to be seen
+    to a relative force error of 1e-3, up to a half at 1e-4 and doubles it at 1e-5.
+    """
+    return 2 + 1.5 * math.log10(1 / force_tolerance)
+
+
+def padded_height_of(extent: float, n_z: int, taper: float = 8.0) -> float:
+    """Period along z of a slab's mesh.
+
+    H = 2 e + 2 t H/n: twice the extent, and t mesh points on either side in which the kernel levels off.
+
+    e -> `extent`: length, largest height difference of two charges; n -> `n_z`: points along z; t -> `taper`:
+    see `taper_points`, by default for errors of 1e-4. Returns a length.
+    Raises ValueError where n_z leaves no points for the charges.
+    """
+    if n_z <= 2 * taper:
+        raise ValueError(f"a slab's mesh needs more than {2 * taper:g} points along z, got {n_z}")
+    return 2 * extent * n_z / (n_z - 2 * taper)
 
 
 def flattened(z: np.ndarray, extent: float, half_height: float, spacing: float) -> np.ndarray:
@@ -215,7 +241,7 @@ def mesh_error(spacing: tuple[float, float, float], order: int, alpha: float, po
 
     The sum over k becomes an integral over the first Brillouin zone: Gauss-Legendre in each axis.
 
-    `spacing`: of the mesh along x, y, z; `order`, `alpha`; `points`: per axis. Returns length^-2.
+    `spacing`: of the mesh along x, y, z; `order`, `alpha`; `points`: per axis. Returns length^(-1/2).
     """
     nodes, weights = np.polynomial.legendre.leggauss(points)
     turns = (nodes + 1) / 4  # 0 ... 1/2

@@ -22,14 +22,11 @@ from jax.custom_derivatives import SymbolicZero
 
 from dropsim_kernels.box import Box
 from dropsim_kernels.electrostatics import ewald
-from dropsim_kernels.electrostatics.influence import influence_function
+from dropsim_kernels.electrostatics.influence import influence_function, padded_height_of
 from dropsim_kernels.electrostatics.spreading import SPREADING, interpolate, mesh_cells, spread
 
 ORDERS = range(3, 9)
 """Spline orders that are offered."""
-
-TAPER_POINTS = 8
-"""Mesh points along z, on each side, in which the kernel of a slab levels off, unless asked otherwise."""
 
 
 @jax.tree_util.register_dataclass
@@ -68,19 +65,6 @@ class MeshCharges:
     density: jax.Array
     potential: jax.Array
     moments: jax.Array
-
-
-def padded_height_of(extent: float, n_z: int, taper_points: float = TAPER_POINTS) -> float:
-    """Period along z of a slab's mesh.
-
-    H = 2 e + 2 t H/n: twice the extent, and t mesh points on either side in which the kernel levels off.
-
-    e -> `extent`: length, largest height difference of two charges; n -> `n_z`: points along z;
-    t -> `taper_points`. Returns a length. Raises ValueError where n_z leaves no points for the charges.
-    """
-    if n_z <= 2 * taper_points:
-        raise ValueError(f"a slab's mesh needs more than {2 * taper_points:g} points along z, got {n_z}")
-    return 2 * extent * n_z / (n_z - 2 * taper_points)
 
 
 def mesh_parameters(
@@ -220,9 +204,9 @@ def _mesh_sum(
     cell, fraction = mesh_cells(position, scale, mesh)
     mobile = spread(cell, fraction, charge, mesh, order, spreading)
     total = _convolve(mobile + density, influence)
-    # One axis after the other keeps partial sums short, for float32.
-    energy = (mobile * (total + potential)).sum(2).sum(1).sum(0) / 2
     value, gradient = interpolate(cell, fraction, total, order, fused)
+    # sum_m rho phi is sum_j q_j phi(r_j), which has fewer terms.
+    energy = ((charge * value).sum() + jnp.vdot(mobile, potential, precision=jax.lax.Precision.HIGHEST)) / 2
     own_energy, own_gradient = _own_energy(fraction, own, order)
     square = charge * charge
     energy = energy - (square * own_energy).sum()
