@@ -55,6 +55,8 @@ SCENES = {
     "three cells wide": ((3.6, 3.7, 9.0), (True, True, False), 150, 40, 1.0, 0.15),
     "periodic in z": ((7.0, 6.0, 8.0), (True, True, True), 200, 0, 0.9, 0.2),
     "one cell in z": ((9.0, 8.0, 0.9), (True, True, False), 120, 10, 1.0, 0.2),
+    "two cells across x": ((2.4, 6.0, 5.0), (True, True, False), 90, 10, 1.0, 0.1),
+    "range covers a periodic z": ((5.0, 6.0, 2.2), (True, True, True), 90, 0, 0.9, 0.2),
     "no period": ((5.0, 6.0, 7.0), (False, False, False), 150, 10, 0.8, 0.1),
 }
 
@@ -70,6 +72,50 @@ def test_rows_are_the_naive_ones(name, dtype):
     assert neighbors.index.shape == (n, settings.capacity)
     assert neighbors.index.dtype == jnp.int32
     assert rows_of(neighbors) == naive_rows(position, sites, box, cutoff + skin)
+
+
+def test_a_dense_droplet_in_a_dilute_box():
+    rng = np.random.default_rng(2)
+    position = np.concatenate([rng.normal(6.0, 0.5, (150, 3)), rng.random((100, 3)) * 12.0])
+    box = Box(jnp.full(3, 12.0), (True, True, True))
+    position, nothing = jnp.asarray(position), jnp.zeros((0, 3))
+    settings = allocate(position, nothing, box, 0.8, 0.2)
+    neighbors = build(position, nothing, box, settings)
+    assert not bool(neighbors.overflow)
+    assert rows_of(neighbors) == naive_rows(position, nothing, box, 1.0)
+
+
+def test_rows_in_several_blocks():
+    """More rows than are built at once, and not a multiple of the blocks."""
+    position, sites, box = scene((16.0, 15.0, 9.0), (True, True, True), 4097, 50, margin=0.0, dtype=jnp.float32)
+    settings = allocate(position, sites, box, 0.8, 0.2)
+    neighbors = build(position, sites, box, settings)
+    assert not bool(neighbors.overflow)
+    assert neighbors.index.shape[0] > 4097
+    inside = naive_rows(position, sites, box, 1.0 - 1e-6)
+    nearly = naive_rows(position, sites, box, 1.0 + 1e-6)
+    for row, least, most in zip(rows_of(neighbors), inside, nearly, strict=True):
+        assert set(least) <= set(row) <= set(most)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_particles_on_the_faces_of_cells_and_of_the_box(dtype):
+    """A lattice with the spacing of the cells, a rounding beside their faces: no pair below the range is lost."""
+    n_x, n_y, n_z = 6, 12, 24
+    lengths = np.array([6.0, 6.0, 6.0]) * 1.1012
+    rng = np.random.default_rng(3)
+    place = np.stack([rng.integers(0, n, 300) / n for n in (n_x, n_y, n_z)], axis=1) * lengths
+    place = place * (1 + rng.choice([-3e-7, 0.0, 3e-7], place.shape)) + rng.choice([0.0, -1e-9], place.shape)
+    box = Box(jnp.asarray(lengths, dtype), (True, True, True))
+    position, nothing = jnp.asarray(place, dtype), jnp.zeros((0, 3), dtype)
+    settings = allocate(position, nothing, box, 1.0, 0.1)
+    assert settings.cells == (n_x, n_y, n_z)
+    neighbors = build(position, nothing, box, settings)
+    assert not bool(neighbors.overflow)
+    inside = naive_rows(position, nothing, box, 1.1 * (1 - 2e-6))
+    nearly = naive_rows(position, nothing, box, 1.1 * (1 + 2e-6))
+    for row, least, most in zip(rows_of(neighbors), inside, nearly, strict=True):
+        assert set(least) <= set(row) <= set(most)
 
 
 def test_cells_and_all_pairs_give_the_same_list():
