@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from dropsim_kernels.box import Box
-from dropsim_kernels.electrostatics import ewald
-from dropsim_kernels.electrostatics.ewald import EwaldParameters, choose_parameters
+from dropsim_kernels.electrostatics import coulomb
+from dropsim_kernels.electrostatics.coulomb import CoulombParameters
+from dropsim_kernels.electrostatics.ewald import EwaldParameters
+from dropsim_kernels.electrostatics.mesh import MeshParameters, mesh_parameters
+from dropsim_kernels.electrostatics.parameters import choose_parameters, mesh_candidates
 
 from dropsim.validation.rows import Curve, Outcome, Result, Row, Settings
 
@@ -108,13 +112,23 @@ def ewald_for(ions: Ions, tolerance: float) -> EwaldParameters:
     return choose_parameters(ions.lengths, ions.effective_number, tolerance, slab=ions.slab)
 
 
-METHODS = {"Ewald sum": ewald_for}
+def mesh_for(ions: Ions, tolerance: float, orders: tuple[int, ...] = (4, 5, 6, 7, 8)) -> MeshParameters:
+    """The particle mesh that is thought the cheapest for a force error, among splines of these orders."""
+    best = mesh_candidates(
+        ions.lengths, ions.effective_number, tolerance, slab=ions.slab, orders=orders, n_particles=N_IONS
+    )[0]
+    return mesh_parameters(
+        ions.lengths, best.alpha, best.cutoff, best.mesh, best.order, ions.slab, padded_height=best.padded_height
+    )
+
+
+METHODS: dict[str, Callable[[Ions, float], CoulombParameters]] = {"Ewald sum": ewald_for, "particle mesh": mesh_for}
 """What a user can ask for a force error, by name."""
 
-_energy_forces = jax.jit(ewald.coulomb_energy_forces)
+_energy_forces = jax.jit(coulomb.coulomb_energy_forces)
 
 
-def evaluate(ions: Ions, parameters: EwaldParameters, dtype: np.dtype) -> tuple[float, np.ndarray]:
+def evaluate(ions: Ions, parameters: CoulombParameters, dtype: np.dtype) -> tuple[float, np.ndarray]:
     """Energy and forces (N, 3) in the given dtype, as float64."""
     box = Box(jnp.asarray(ions.lengths, dtype), (True, True, not ions.slab))
     arrays = (ions.position, ions.charge, ions.site_position, ions.site_charge)
@@ -187,7 +201,7 @@ def requested_error(settings: Settings) -> Outcome:
                     Curve(f"{kind}, {name}", np.arange(1, N_SYSTEMS + 1), errors, np.full(N_SYSTEMS, tolerance),
                           "system", "relative force error", log_y=True)
                 )  # fmt: skip
-    return Outcome((*results, *_invariances(settings)), tuple(curves))
+    return Outcome((*results, *_invariances(settings), *_mesh_invariances(settings)), tuple(curves))
 
 
 def _invariances(settings: Settings) -> list[Result]:
@@ -197,11 +211,7 @@ def _invariances(settings: Settings) -> list[Result]:
     for index, kind in enumerate(("box", "charged slab")):
         rng = np.random.default_rng([settings.seed, 100 + index])
         ions = representable(KINDS[kind](rng), dtype)
-        # Nothing fixed: all charges feel the force that they exert.
-        free = Ions(
-            np.concatenate([ions.position, ions.site_position]), np.concatenate([ions.charge, ions.site_charge]),
-            np.zeros((0, 3)), np.zeros(0), ions.lengths, ions.slab,
-        )  # fmt: skip
+        free = all_mobile(ions)
         # Sums of n terms whose sizes add up to the size of the parts; rounding, and what both sums leave out.
         size = _size(free)
         n = len(free.charge)
@@ -219,12 +229,56 @@ def _invariances(settings: Settings) -> list[Result]:
                    rounding * math.sqrt(n), relation="at most", basis="eps N sqrt(N): rounding of N forces")
         )  # fmt: skip
         shift = np.array([1.25, -0.75, 0.0 if ions.slab else 2.5])
-        moved = Ions(free.position + shift, free.charge, free.site_position, free.site_charge, free.lengths, free.slab)
+        moved = shifted(free, shift)
         results.append(
             Result(f"energy after a shift of all, {kind}", evaluate(moved, tight(free), dtype)[0], energy,
                    rounding * size, "e^2/nm", basis="eps N times the sum of the sizes of the parts")
         )  # fmt: skip
     return results
+
+
+def _mesh_invariances(settings: Settings) -> list[Result]:
+    """The same of the particle mesh, within the force error that it was asked for: its forces do not add up exactly."""
+    results = []
+    asked = 1e-3
+    for index, kind in enumerate(("box", "charged slab")):
+        ions = representable(KINDS[kind](np.random.default_rng([settings.seed, 100 + index])), settings.dtype)
+        free = all_mobile(ions)
+        parameters = mesh_for(free, asked)
+        _, forces = evaluate(free, parameters, settings.dtype)
+        rms = math.sqrt(float((forces**2).sum()) / len(forces))
+        results.append(
+            Result(f"net force over rms force and sqrt(N), {kind}, particle mesh",
+                   float(np.sqrt((forces.sum(0) ** 2).sum())) / rms / math.sqrt(len(forces)), 0.0, asked,
+                   relation="at most", basis="independent errors of N forces, as asked for")
+        )  # fmt: skip
+        # A fraction of a mesh cell along x and y.
+        moved = shifted(free, np.array([1.234, -0.777, 0.0]))
+        results.append(
+            Result(f"change of the forces after a shift of all, {kind}, particle mesh",
+                   relative(evaluate(moved, parameters, settings.dtype)[1], forces), 0.0, math.sqrt(2) * asked,
+                   relation="at most", basis="errors of both, as asked for")
+        )  # fmt: skip
+        other = mesh_for(free, asked, orders=(4 if parameters.order > 4 else 6,))
+        results.append(
+            Result(f"change of the forces with another mesh, cutoff and order, {kind}, particle mesh",
+                   relative(evaluate(free, other, settings.dtype)[1], forces), 0.0, math.sqrt(2) * asked,
+                   relation="at most", basis="errors of both, as asked for")
+        )  # fmt: skip
+    return results
+
+
+def all_mobile(ions: Ions) -> Ions:
+    """The same system with nothing fixed: all charges feel the forces that they exert."""
+    return Ions(
+        np.concatenate([ions.position, ions.site_position]), np.concatenate([ions.charge, ions.site_charge]),
+        np.zeros((0, 3)), np.zeros(0), ions.lengths, ions.slab,
+    )  # fmt: skip
+
+
+def shifted(ions: Ions, shift: np.ndarray) -> Ions:
+    """The same system, mobile charges only, moved as a whole."""
+    return Ions(ions.position + shift, ions.charge, ions.site_position, ions.site_charge, ions.lengths, ions.slab)
 
 
 def _size(ions: Ions) -> float:
