@@ -15,7 +15,7 @@ from dropsim_kernels.electrostatics.ewald import choose_parameters
 from dropsim_kernels.pairs import pair_forces
 from numpy.typing import NDArray
 from scipy.optimize import root_scalar
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.stats import f as f_distribution
 
 from dropsim.validation.fluid import (
@@ -121,7 +121,7 @@ def sampled_distribution(position: Floats, charge: Floats, length: float, edges:
     """
     found = np.zeros((2, len(edges) - 1))
     for frame in position:
-        trees = [cKDTree(np.mod(frame[charge * sign > 0], length), boxsize=length) for sign in (1, -1)]
+        trees = [KDTree(np.mod(frame[charge * sign > 0], length), boxsize=length) for sign in (1, -1)]
         found[0] += 2 * np.diff(trees[0].count_neighbors(trees[1], edges))
         found[1] += sum(np.diff(tree.count_neighbors(tree, edges)) for tree in trees)
     half = len(charge) / 2
