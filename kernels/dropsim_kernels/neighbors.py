@@ -263,7 +263,8 @@ def build(position: jax.Array, site_position: jax.Array, box: Box, settings: Nei
     Errors: `overflow` is set where a row has more than K neighbours, a run more columns than its
     capacity (remedy for both: `regrow`), or the cells have become narrower than the range because the box is
     not the allocated one (remedy: `allocate`). Validity: mobile positions may lie outside the box.
-    Cost: 15 N cell_capacity distances with cells, N (N + S) without; memory 4 K + 60 bytes for each particle, and some 15 MB.
+    Cost: 15 N cell_capacity distances with cells, N (N + S) without; memory 4 K + 75 bytes for each particle, list
+    included, and 10 MB.
     """
     n_mobile = position.shape[0]
     everything = jnp.concatenate([position, site_position.astype(position.dtype)])
