@@ -49,6 +49,10 @@ def parameters(slab, order=5, points=(20, 24, 52), dtype=jnp.float64, way="auto"
     )
 
 
+long_range = jax.jit(mesh.long_range)
+fixed_charges = jax.jit(mesh.fixed_charges)
+
+
 def relative(a, b):
     return float(np.sqrt(((np.asarray(a) - np.asarray(b)) ** 2).sum() / (np.asarray(b) ** 2).sum()))
 
@@ -58,14 +62,14 @@ def test_long_range_part_converges_to_the_exact_sum(slab, net):
     x, q, sites, site_charge, box = scene(slab, net)
     exact = choose_parameters(LENGTHS, 500, 1e-9, cutoff=2.2, slab=slab, vacuum_factor=6.0)
     exact = ewald.EwaldParameters(jnp.asarray(ALPHA), exact.cutoff, exact.padded_height, exact.n_max, slab)
-    fixed = coulomb.fixed_charges(sites, site_charge, box, exact)
+    fixed = jax.jit(coulomb.fixed_charges)(sites, site_charge, box, exact)
     energy, forces = jax.jit(coulomb.long_range)(x, q, box, exact, fixed)
-    total = coulomb.coulomb_energy_forces(x, q, sites, site_charge, box, exact)
+    total = jax.jit(coulomb.coulomb_energy_forces)(x, q, sites, site_charge, box, exact)
     scale = float(jnp.sqrt((total[1] ** 2).sum(1).mean()))
     errors = []
     for order in (4, 6, 8):
         p = parameters(slab, order)
-        on_mesh = coulomb.fixed_charges(sites, site_charge, box, p)
+        on_mesh = jax.jit(coulomb.fixed_charges)(sites, site_charge, box, p)
         found = jax.jit(coulomb.long_range)(x, q, box, p, on_mesh)
         errors.append(float(jnp.sqrt(((found[1] - forces) ** 2).sum(1).mean())) / scale)
         # An energy that forces F over distances of about 1 would change by is no better than their error.
@@ -103,6 +107,7 @@ def test_forces_may_be_differentiated_too():
     p = parameters(True, points=(8, 8, 24))
     direction = jnp.asarray(np.random.default_rng(0).normal(size=x.shape))
 
+    @jax.jit
     def work(x):
         return (mesh.long_range(x, q, box, p)[1] * direction).sum()
 
@@ -130,8 +135,8 @@ def test_two_ways_to_spread_and_the_plain_sum_agree(order):
         assert float(found.sum()) == pytest.approx(q.sum(), abs=1e-12)
         # Reading is the transpose of spreading: sum_m rho v = sum_j q_j v_j.
         values = jnp.asarray(rng.normal(size=points))
-        read = spreading.interpolate(cell, fraction, values, order)
-        slow = spreading.interpolate(cell, fraction, values, order, fused=False)
+        interpolate = jax.jit(spreading.interpolate, static_argnums=(3, 4))
+        read, slow = (interpolate(cell, fraction, values, order, fused) for fused in (True, False))
         assert float((jnp.asarray(q) * read[0]).sum()) == pytest.approx(float((found * values).sum()), rel=1e-10)
         np.testing.assert_allclose(read[1], slow[1], atol=1e-12)
 
@@ -154,7 +159,7 @@ def test_single_precision_is_kept_and_follows_double(slab):
 def test_replicas_under_vmap(way):
     x, q, sites, site_charge, box = scene(True)
     p = parameters(True, points=(10, 12, 30), way=way)
-    fixed = mesh.fixed_charges(sites, site_charge, box, p)
+    fixed = fixed_charges(sites, site_charge, box, p)
     batch, charges = jnp.stack([x, x * 0.9]), jnp.stack([q, -q])
     together = jax.jit(jax.vmap(lambda x, q: mesh.long_range(x, q, box, p, fixed)))(batch, charges)
     for replica in range(2):
@@ -167,9 +172,9 @@ def test_replicas_under_vmap(way):
 def test_sites_act_as_mobile_charges_would(slab):
     x, q, sites, site_charge, box = scene(slab, 2.5)
     p = parameters(slab)
-    with_sites = mesh.long_range(x, q, box, p, mesh.fixed_charges(sites, site_charge, box, p))
-    together = mesh.long_range(jnp.concatenate([x, sites]), jnp.concatenate([q, site_charge]), box, p)
-    among_sites = mesh.long_range(sites, site_charge, box, p)
+    with_sites = long_range(x, q, box, p, fixed_charges(sites, site_charge, box, p))
+    together = long_range(jnp.concatenate([x, sites]), jnp.concatenate([q, site_charge]), box, p)
+    among_sites = long_range(sites, site_charge, box, p)
     np.testing.assert_allclose(with_sites[1], together[1][: len(x)], rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(with_sites[0], together[0] - among_sites[0], rtol=1e-11)
 
@@ -177,10 +182,10 @@ def test_sites_act_as_mobile_charges_would(slab):
 def test_moving_all_by_whole_mesh_spacings_changes_nothing():
     x, q, _, _, box = scene(False, 1.0, n_sites=0)
     p = parameters(False)
-    energy, forces = mesh.long_range(x, q, box, p)
+    energy, forces = long_range(x, q, box, p)
     # Not wrapped: images of the box are taken as they come.
     shift = jnp.asarray([3 * 5.0 / 20, -30 * 6.0 / 24, 2 * 4.5 / 18])
-    moved = mesh.long_range(x + shift[None], q, box, p)
+    moved = long_range(x + shift[None], q, box, p)
     np.testing.assert_allclose(moved[0], energy, rtol=1e-12)
     np.testing.assert_allclose(moved[1], forces, atol=1e-11 * float(jnp.abs(forces).max()))
 
@@ -196,7 +201,7 @@ def test_charges_on_faces_and_walls(slab):
     box = Box(jnp.asarray(LENGTHS), (True, True, not slab))
     nothing = jnp.zeros((0, 3)), jnp.zeros(0)
     exact = reference_forces(x, q, *nothing, box, np.arange(5), 1e-9)
-    found = coulomb.coulomb_energy_forces(x, q, *nothing, box, parameters(slab, 7, (36, 40, 80)))[1]
+    found = jax.jit(coulomb.coulomb_energy_forces)(x, q, *nothing, box, parameters(slab, 7, (36, 40, 80)))[1]
     # The pair sum stops at erfc(1.8 x 2.2) of 2e-8: the mesh is what is seen.
     assert relative(found, exact) < 3e-4
 
@@ -207,7 +212,7 @@ def test_crowded_charges_lose_nothing():
     x = jnp.asarray(1.0 + 0.05 * rng.random((900, 3)))
     q = jnp.asarray(rng.normal(size=900))
     box = Box(jnp.asarray(LENGTHS), (True, True, True))
-    density = {way: mesh.mesh_density(x, q, box, parameters(False, way=way)) for way in ("scatter", "bricks")}
+    density = {way: jax.jit(mesh.mesh_density)(x, q, box, parameters(False, way=way)) for way in ("scatter", "bricks")}
     np.testing.assert_allclose(density["bricks"], density["scatter"], atol=1e-12)
 
 
@@ -218,15 +223,14 @@ def test_prediction_without_a_mesh_is_that_of_the_mesh():
 
 
 def test_kernel_of_a_slab():
-    """Its second difference in z is k^2 psi less the Gaussian source: 4 pi times exp(-k^2/4a^2 - a^2 z^2) a/sqrt(pi)."""
+    """Its second difference in z is k^2 psi less the Gaussian source, 4 sqrt(pi) a exp(-k^2/4a^2 - a^2 z^2)."""
     alpha, h = 1.3, 1e-3
     for k in (0.0, 0.2, 3.0, 40.0):
         z = np.array([0.0, 0.4, 2.0, 9.0])
-        second = (
-            slab_kernel(k, z + h, alpha) - 2 * slab_kernel(k, z, alpha) + slab_kernel(k, abs(z - h), alpha)
-        ) / h**2
+        psi, above, below = (slab_kernel(k, abs(z + d), alpha) for d in (0, h, -h))
+        second = (above - 2 * psi + below) / h**2
         source = 4 * np.sqrt(np.pi) * alpha * np.exp(-((k / (2 * alpha)) ** 2) - (alpha * z) ** 2)
-        np.testing.assert_allclose(second, k * k * slab_kernel(k, z, alpha) - source, rtol=1e-5, atol=3e-7)
+        np.testing.assert_allclose(second, k * k * psi - source, rtol=1e-5, atol=3e-7)
     assert np.isfinite(slab_kernel(500.0, np.array([100.0]), 0.1)).all()
     np.testing.assert_allclose(
         scaled_erfc(np.array([0.0, 1.0, 50.0])), [1, 0.427583576155807, 0.01128153626], rtol=1e-9
