@@ -58,8 +58,8 @@ def spread(
 
     Validity: any distribution of the charges, also all in one cell. `scatter` adds one window of p^3 points
     after the other: 0.45 us each for p = 6 (float32, one core). `bricks` sorts the charges by bricks of cells,
-    adds up 16 at a time densely and so writes 16 times fewer windows: three times faster where the bricks hold
-    16 charges and more, slower where most are empty.
+    adds up 16 at a time densely and so writes 16 times fewer windows: 2.4 (p = 6) and 1.6 (p = 5) times
+    faster for 30,000 charges on 48^3 and 54^3 points, slower where most bricks are empty.
     """
     n = charge.shape[0]
     if spreading == "auto":
