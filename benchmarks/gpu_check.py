@@ -74,7 +74,7 @@ class Side:
 
         state, system = jax.tree.map(placed, (state, system))
         charge = system.force_field.charge[system.site_species]
-        fixed = fixed_charges(system.site_position, charge, system.box, system.ewald)
+        fixed = fixed_charges(system.site_position, charge, system.box, system.splitting)
         return renewed_neighbors(state, dataclasses.replace(system, fixed_charges=fixed))
 
 

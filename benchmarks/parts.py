@@ -60,7 +60,7 @@ def reciprocal_sum(position: Array, counter: Array, state: State, system: System
     """The sum over wave vectors."""
     del counter
     charge = system.force_field.charge[state.species]
-    energy, force = reciprocal(position, charge, system.box, system.ewald, system.fixed_charges.structure)
+    energy, force = reciprocal(position, charge, system.box, system.splitting, system.fixed_charges.structure)
     return force + energy
 
 
@@ -68,7 +68,7 @@ def slab(position: Array, counter: Array, state: State, system: System) -> Array
     """The correction for two periodic directions."""
     del counter
     charge = system.force_field.charge[state.species]
-    energy, force = slab_correction(position, charge, system.box, system.ewald, system.fixed_charges.moments)
+    energy, force = slab_correction(position, charge, system.box, system.splitting, system.fixed_charges.moments)
     return force + energy
 
 

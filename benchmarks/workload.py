@@ -165,8 +165,8 @@ def size_record(built: Built, system: System) -> dict[str, Any]:
         "lateral_nm": round(float(system.box.lengths[0]), 3),
         "path": path_of(system),
         "capacity": system.neighbors.capacity,
-        "cutoff_nm": round(float(system.ewald.cutoff), 3),
-        "n_max": list(system.ewald.n_max),
+        "cutoff_nm": round(float(system.splitting.cutoff), 3),
+        "n_max": list(system.splitting.n_max),
     }
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dropsim.errors import AnalysisError
 from dropsim.event_log import NUCLEATION
+from dropsim.observables.bulk import bulk_radial_distribution, self_diffusivity
 from dropsim.observables.diffusion import (
     covariance_estimator,
     gls_diffusivity,
@@ -45,6 +46,7 @@ from dropsim.observables.profiles import (
 )
 from dropsim.observables.statistics import mean_estimate
 from dropsim.observables.structure import cluster_size_distribution, contact_numbers
+from dropsim.observables.temperature import configurational_temperature
 from dropsim.observables.tier_inputs import (
     capture_probability,
     contact_samples,
@@ -418,8 +420,55 @@ def _area_ratio(out: _Collector, trajectory: Trajectory) -> None:
     out.attempt(("area_ratio_after_conversion",), measure)
 
 
+def _temperatures(out: _Collector, trajectory: Trajectory) -> None:
+    """Configurational temperature of every stage: the check of its time step, whatever the integrator."""
+    squared, laplacian = trajectory.series("force_squared"), trajectory.series("laplacian")
+    for index, stage in enumerate(trajectory.stages):
+        frames = trajectory.stage == index
+        if frames.any():
+            out.add(
+                f"configurational_temperature_{stage.name}",
+                lambda frames=frames: configurational_temperature(squared[frames], laplacian[frames]),
+            )
+
+
+def _bulk(out: _Collector, trajectory: Trajectory) -> None:
+    """Structure and motion in a box without walls, from the second half of the last stage's frames."""
+    last = np.flatnonzero(trajectory.stage == trajectory.stage[-1])
+    frames = last[len(last) // 2 :]
+    read, names = _read(trajectory, frames), trajectory.species_names
+    present = [k for k, name in enumerate(names) if (read.species[0] == k).sum() > 1]
+    for i, a in enumerate(present):
+        for b in present[i:]:
+            key = f"{names[a]}-{names[b]}"
+
+            def structure(a: int = a, b: int = b, key: str = key) -> None:
+                g = bulk_radial_distribution(read.position, read.species, trajectory.lengths, (a,), (b,))
+                top = int(np.argmax(g.g))
+                out.estimates[f"rdf_peak_{key}"] = Estimate(
+                    float(g.g[top]), float(g.standard_error[top]), "1", 5.0, f"largest g(r), at {g.r[top]:.3g} nm"
+                )
+                out.curves |= {f"rdf_{key}_nm": g.r, f"rdf_{key}": g.g, f"rdf_{key}_error": g.standard_error}
+
+            out.attempt((f"rdf_peak_{key}",), structure)
+    clock = trajectory.stages[int(trajectory.stage[-1])]
+    out.facts["accelerated_clock"] = clock.accelerated_clock
+    moved = trajectory.unwrapped(frames)
+    for k in present:
+        beads = read.species[0] == k
+
+        def motion(beads: np.ndarray = beads) -> Estimate:
+            if np.ptp(read.species, axis=0).any():
+                raise AnalysisError("beads change their species while they move")
+            return self_diffusivity(moved[:, beads], clock.record_every_ps * 1e-12, "nm^2/s")
+
+        out.add(f"self_diffusivity_{names[k]}", motion)
+
+
 def observe(trajectory: Trajectory) -> Observed:
     """All numbers of one run.
+
+    A bulk box: pair distributions and self-diffusivities of the last stage, and the temperatures. A slab:
 
     Growth: the frames of the stages before the first Brownian or reacting one. Stationary averages: the second
     half of those frames. Motion: the Brownian frames before any conversion. Raises AnalysisError for a
@@ -438,6 +487,10 @@ def observe(trajectory: Trajectory) -> Observed:
     gather = number[: ends[0]] if len(ends) and ends[0] >= 12 else number[~reacting]
     brownian = number[~accelerated & ~reacting]
 
+    _temperatures(out, trajectory)
+    if config["box"]["geometry"] == "bulk":
+        _bulk(out, trajectory)
+        return Observed(out.estimates, out.missing, out.curves | _last_frame(trajectory), out.facts)
     gathered = _read(trajectory, gather)
     tracks = track_droplets(gathered.position, gathered.species, lengths, gathered.time, DROPLET_SIZE)
     _growth(out, tracks, len(gather) - 1)
@@ -455,13 +508,17 @@ def observe(trajectory: Trajectory) -> Observed:
     _reaction(out, trajectory)
     _area_ratio(out, trajectory)
     out.facts["accelerated_stages"] = [s.name for s in trajectory.stages if s.accelerated_clock]
-    last = _read(trajectory, number[-1:])
-    out.curves |= {
-        "final_position": last.position[0], "final_species": last.species[0].astype(np.int64), "lengths": lengths,
-        "site_position": trajectory.sites.position, "site_species": np.array(trajectory.sites.species, np.int64),
-        "sigma": trajectory.sigma,
+    return Observed(out.estimates, out.missing, out.curves | _last_frame(trajectory), out.facts)
+
+
+def _last_frame(trajectory: Trajectory) -> dict[str, np.ndarray]:
+    """What the picture of the final positions needs."""
+    last = _read(trajectory, np.array([trajectory.n_frames - 1]))
+    return {
+        "final_position": last.position[0], "final_species": last.species[0].astype(np.int64),
+        "lengths": trajectory.lengths, "site_position": trajectory.sites.position,
+        "site_species": np.array(trajectory.sites.species, np.int64), "sigma": trajectory.sigma,
     }  # fmt: skip
-    return Observed(out.estimates, out.missing, out.curves, out.facts)
 
 
 def _sulfur_z(out: _Collector, trajectory: Trajectory, brownian: np.ndarray) -> None:

@@ -24,7 +24,7 @@ from dropsim.check_scales import (
     particle_charging,
     saturation_mM,
 )
-from dropsim.composition import composition, counts, relative_permittivity
+from dropsim.composition import LANGEVIN, composition, counts, relative_permittivity
 from dropsim.units import bjerrum_length_nm, number_density_per_nm3, thermal_energy
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _dynamics_rows(config: Config) -> list[Quantity]:
     ]
     for stage in config.stages:
         name = stage.name
-        if stage.integrator == "baoab":
+        if stage.integrator in LANGEVIN:
             phase = _langevin_phase(config, stage)
             rows.append(
                 Quantity(
@@ -337,7 +337,7 @@ def _stage_warnings(config: Config) -> list[str]:
     curvature = contact_curvature_kT_per_nm2(config)
     for index, stage in enumerate(config.stages):
         key = f"stages.{index}.timestep_fs"
-        if stage.integrator == "baoab":
+        if stage.integrator in LANGEVIN:
             phase = _langevin_phase(config, stage)
             if phase > LANGEVIN_PHASE_LIMIT:
                 longest = stage.timestep_fs * LANGEVIN_PHASE_LIMIT / phase

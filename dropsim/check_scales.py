@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from dropsim.composition import composition, relative_permittivity
+from dropsim.composition import LANGEVIN, composition, langevin_frictions_per_ps, relative_permittivity
 from dropsim.kinetics.calibration import calibrated_interface_velocity
 from dropsim.units import (
     bjerrum_length_nm,
@@ -192,7 +192,10 @@ def brownian_step_limit(integrator: str) -> float:
 def clock_acceleration(config: Config, stage: StageConfig) -> float:
     """kT / (m friction) of a free S6 in a Langevin stage over its physical diffusivity."""
     S6 = config.species.S6
-    langevin = thermal_energy(config.electrolyte.temperature_K) / (S6.mass_amu * stage.friction_per_ps)
+    friction = langevin_frictions_per_ps(config, stage)["S6"]
+    if friction == 0:
+        return math.inf
+    langevin = thermal_energy(config.electrolyte.temperature_K) / (S6.mass_amu * friction)
     return langevin / S6.diffusivity_nm2_per_ps
 
 
@@ -239,7 +242,7 @@ def particle_charging(config: Config, stage: StageConfig) -> ParticleCharging:
         reaction.potential_V,
         config.electrolyte.temperature_K,
     )
-    if stage.integrator == "baoab":
+    if stage.integrator in LANGEVIN:
         free = config.species.S6.diffusivity_nm2_per_ps * clock_acceleration(config, stage)
         dense = DENSE_SLOWDOWN_LANGEVIN * free
     else:

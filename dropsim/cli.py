@@ -231,6 +231,50 @@ def run(
 
 
 @command()
+def tune(file: ConfigFile, overrides: Overrides = [], as_json: AsJson = False) -> None:  # noqa: B006
+    """Measure ways to split the Coulomb sum on this very system, in time and in error; print the lines for the file."""
+    from dropsim.config_load import load_config
+    from dropsim.study import prepare_jax
+
+    config = load_config(file, overrides)
+    prepare_jax()
+    from dropsim.tune import fastest, lines_for_the_file
+    from dropsim.tune import tune as candidates
+
+    tolerance = config.electrostatics.force_tolerance
+    measured = []
+    row = "{:<6} {:>9} {:>9} {:>14} {:>5}  {:>9} {:>9} {:>9} {:>9}"
+    if not as_json:
+        print(f"{config.run.name}: relative force error asked for {tolerance:g}")
+        print(row.format("", "alpha", "cutoff", "mesh/waves", "order", "error", "force", "of it far", "list"))
+        print(row.format("", "nm^-1", "nm", "", "", "", "ms", "ms", "ms"))
+    for found in candidates(config):
+        measured.append(found)
+        if not as_json:
+            s = found.splitting
+            print(
+                row.format(
+                    s.method, f"{s.splitting_per_nm:.4g}", f"{s.cutoff_nm:.4g}", "x".join(map(str, s.waves)),
+                    s.order or "-", f"{found.error:.1e}" + ("" if found.error <= tolerance else "!"),
+                    f"{1e3 * found.force_s:.3g}", f"{1e3 * found.long_range_s:.3g}",
+                    f"{1e3 * found.list_s:.3g}" if found.list_s else "-",
+                ),
+                flush=True,
+            )  # fmt: skip
+    best = fastest(measured, tolerance)
+    if as_json:
+        _print_json(
+            {"tolerance": tolerance, "candidates": [m.to_dict() for m in measured], "best": best and best.to_dict()}
+        )
+        return
+    print("!: misses what was asked for. A list is built anew every few steps.")
+    if best is None:
+        print("no candidate reaches it: raise electrostatics.force_tolerance, or set run.precision = 'float64'")
+        return
+    print(f"\nfastest; put into {file}:\n\n{lines_for_the_file(best.splitting)}")
+
+
+@command()
 def resume(folder: StudyFolder, as_json: AsJson = False) -> None:
     """Go on with interrupted runs, to the same bits as if they had not been interrupted."""
     from dropsim.errors import TrajectoryError
@@ -405,13 +449,14 @@ def _report(folder: Path, as_json: bool) -> None:
     from dropsim.study import prepare_jax
 
     prepare_jax()  # before anything imports jax
-    from dropsim.report import print_report, report_study, study_folders
+    from dropsim.report import print_report, print_temperatures, report_study, study_folders
 
     result = report_study(folder)
     if as_json:
         _print_json(json.loads(json.dumps(result, default=str)))
         return
     print_report(result)
+    print_temperatures(study_folders(folder)[2])
     root = study_folders(folder)[0]
     print(f"figures, numbers and tables: {root}" + ("" if root == folder else f" and {folder}"))
 

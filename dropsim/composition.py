@@ -9,13 +9,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dropsim.units import concentration_mM, number_density_per_nm3
+from dropsim.units import concentration_mM, number_density_per_nm3, thermal_energy
 
 if TYPE_CHECKING:
-    from dropsim.config import Config
+    from dropsim.config import Config, StageConfig
 
 N_SITES_PER_RING = 4  # nitrogen neighbours that balance one Mo centre
 REFERENCE_TEMPERATURE_K = 300.0  # at which permittivity and wells (kT) are given
+LANGEVIN = ("baoab", "gjf")  # integrators with velocities
 NEUTRAL_WITHIN_E = 1e-6  # decimal charges such as 7.37 leave rounding errors far below this
 
 
@@ -25,6 +26,20 @@ def relative_permittivity(config: Config) -> float:
     if electrolyte.permittivity_law == "constant":
         return electrolyte.relative_permittivity_300K
     return electrolyte.relative_permittivity_300K * REFERENCE_TEMPERATURE_K / electrolyte.temperature_K
+
+
+def langevin_frictions_per_ps(config: Config, stage: StageConfig) -> dict[str, float]:
+    """Friction of each bead in a Langevin stage: the stage's own, or each bead's, by default kT/(m D).
+
+    With kT/(m D) a free bead diffuses with the D of its species (exactly with "gjf", at any time step).
+    """
+    beads = {name: getattr(config.species, name) for name in type(config.species).model_fields}
+    if stage.friction == "uniform":
+        return dict.fromkeys(beads, stage.friction_per_ps)
+    kT = thermal_energy(config.electrolyte.temperature_K)
+    return {
+        name: bead.friction_per_ps or kT / (bead.mass_amu * bead.diffusivity_nm2_per_ps) for name, bead in beads.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -158,6 +173,13 @@ def composition(config: Config) -> Composition:
         fixed_charge_e=0.0 if abs(fixed_charge) < NEUTRAL_WITHIN_E else fixed_charge,
         net_charge_e=0.0 if abs(net_charge) < NEUTRAL_WITHIN_E else net_charge,
     )
+
+
+def lennard_jones_range_nm(config: Config, whole: Composition) -> float:
+    """Where Lennard-Jones is cut: 2.5 times the largest sigma of the beads that there are or may come to be."""
+    table = config.species
+    present = {"Li": whole.n_Li, "S6": whole.n_S6, "TFSI": whole.n_TFSI, "Li2S": whole.n_S6}
+    return 2.5 * max(getattr(table, name).sigma_nm for name, n in present.items() if n)
 
 
 def counts(config: Config) -> dict[str, int]:

@@ -17,6 +17,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+MESH_ORDERS = (4, 5, 6, 7, 8)
+MeshSize = Annotated[int, Field(ge=MESH_ORDERS[-1], le=4096)]
 
 
 class Section(BaseModel):
@@ -36,11 +38,17 @@ class RunConfig(Section):
 
 
 class BoxConfig(Section):
+    geometry: Annotated[
+        Literal["slab", "bulk"],
+        Field(
+            description="walls at z = 0 and z = height, periodic in x and y; or periodic in all three, without walls"
+        ),
+    ] = "slab"
     lateral_nm: Annotated[tuple[Positive, Positive], Field(description="periodic lengths along x and y")] = (
         11.0,
         11.0,
     )
-    height_nm: Annotated[Positive, Field(description="distance between the walls along z")] = 10.0
+    height_nm: Annotated[Positive, Field(description="distance between the walls along z, or the third period")] = 10.0
 
 
 class ElectrolyteConfig(Section):
@@ -71,6 +79,12 @@ class SpeciesConfig(Section):
     epsilon_kJ_per_mol: NonNegative
     diffusivity_nm2_per_ps: Positive
     mass_amu: Positive = 100.0
+    friction_per_ps: Annotated[
+        Positive | None, Field(description='Langevin, where a stage has friction = "species"; none: kT/(m D)')
+    ] = None
+    hydrodynamic_radius_nm: Annotated[Positive | None, Field(description="for wall_mobility; none: half of sigma")] = (
+        None
+    )
 
 
 class SpeciesTable(Section):
@@ -155,27 +169,82 @@ class CentresConfig(Section):
 
 
 class ElectrostaticsConfig(Section):
-    method: Literal["ewald"] = "ewald"
+    method: Annotated[
+        Literal["auto", "ewald", "mesh"],
+        Field(description="exact Ewald sum, particle mesh, or whichever is faster for so many charges"),
+    ] = "auto"
     force_tolerance: Annotated[float, Field(gt=1e-10, le=1e-1, description="relative rms force error asked for")] = 1e-3
     cutoff_nm: Annotated[Positive | None, Field(description="real-space cutoff; chosen for speed if absent")] = None
-    vacuum_factor: Annotated[float, Field(ge=2, le=20, description="padded Lz / height for the slab correction")] = 3.0
+    splitting_per_nm: Annotated[
+        Positive | None, Field(description="alpha of erfc(alpha r)/r; chosen for the tolerance if absent")
+    ] = None
+    mesh: Annotated[
+        tuple[MeshSize, MeshSize, MeshSize] | None, Field(description="mesh points; chosen for the tolerance if absent")
+    ] = None
+    mesh_order: Annotated[
+        int | None, Field(ge=MESH_ORDERS[0], le=MESH_ORDERS[-1], description="order of the B-splines; chosen if absent")
+    ] = None
+    vacuum_factor: Annotated[
+        float, Field(ge=2, le=20, description="Ewald sum: padded Lz / height for the slab correction")
+    ] = 3.0
     net_charge: Annotated[
-        Literal["error", "background"],
-        Field(description="refuse a charged cell, or balance it by a uniform charge of the electrode plane"),
+        Literal["error", "electrode", "background", "keep"],
+        Field(
+            description="refuse a charged cell; balance it on the electrode plane; by a uniform charge of the whole "
+            "volume; or leave it charged (slab only)"
+        ),
     ] = "error"
+
+
+class StartConfig(Section):
+    """Where the beads are at first."""
+
+    kind: Annotated[
+        Literal["random", "layered", "droplet", "file"],
+        Field(description="anywhere; a dense film on the electrode; a compact droplet; the positions of a file"),
+    ] = "random"
+    density_per_nm3: Annotated[Positive, Field(description="Li2S6 per nm3 of the film or the droplet")] = 2.1
+    film_height_nm: Annotated[Positive | None, Field(description="layered; none: from density_per_nm3")] = None
+    droplet_count: Annotated[int | None, Field(ge=1, description="Li2S6 in the droplet; none: all")] = None
+    droplet_centre_nm: Annotated[
+        tuple[Finite, Finite] | None, Field(description="x and y of the droplet; none: the middle of the box")
+    ] = None
+    droplet_height_nm: Annotated[
+        Positive | None,
+        Field(description="z of a floating droplet's centre; none: on the electrode, in bulk the middle"),
+    ] = None
+    contact_angle_deg: Annotated[float, Field(gt=0, le=180, description="of the droplet on the electrode")] = 90.0
+    file: Annotated[
+        str | None, Field(description=".h5md of dropsim, LAMMPS .data, .gro, .pdb; beside the experiment file")
+    ] = None
+    frame: Annotated[int, Field(description="which frame of the file; -1: the last")] = -1
+    shift_nm: Annotated[tuple[Finite, Finite, Finite], Field(description="added to the positions of the file")] = (
+        0.0,
+        0.0,
+        0.0,
+    )
+    names: Annotated[
+        dict[str, Literal["Li", "S6", "TFSI"]], Field(description="atom type or name of the file = bead")
+    ] = {}
 
 
 class StageConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     integrator: Annotated[
-        Literal["baoab", "leimkuhler-matthews", "euler-maruyama"],
-        Field(description="Langevin (accelerated clock), or Brownian with the physical diffusivities"),
+        Literal["baoab", "gjf", "leimkuhler-matthews", "euler-maruyama"],
+        Field(description="Langevin (baoab for averages, gjf for diffusion), or Brownian with the given diffusivities"),
     ]
     duration_ps: Positive
     timestep_fs: Positive
-    friction_per_ps: Annotated[Positive, Field(description="Langevin only")] = 1.0
+    friction: Annotated[
+        Literal["uniform", "species"], Field(description="Langevin: friction_per_ps for all, or each bead its own")
+    ] = "uniform"
+    friction_per_ps: Annotated[NonNegative, Field(description="Langevin only; 0: no bath, constant energy")] = 1.0
     record_every_ps: Positive = 2.0
     reaction: Annotated[bool, Field(description="whether electrons may be transferred in this stage")] = False
+    wall_mobility: Annotated[
+        bool, Field(description="euler-maruyama: beads near a wall move more slowly, as in a viscous liquid")
+    ] = False
 
 
 class ReactionConfig(Section):
@@ -276,6 +345,7 @@ class Config(Section):
     wall: WallConfig = WallConfig()
     centres: CentresConfig = CentresConfig()
     electrostatics: ElectrostaticsConfig = ElectrostaticsConfig()
+    start: StartConfig = StartConfig()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     reaction: ReactionConfig = ReactionConfig()
     kinetics: KineticsConfig = KineticsConfig()

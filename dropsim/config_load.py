@@ -48,7 +48,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(
             f"{source}:{line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8 text"
         ) from None
-    return load_config_text(text, source, overrides)
+    return with_start_beside(load_config_text(text, source, overrides), Path(path).parent)
+
+
+def with_start_beside(config: Config, folder: Path) -> Config:
+    """The configuration with a relative `start.file` taken from the folder of the experiment file."""
+    file = config.start.file
+    if file is None or Path(file).is_absolute():
+        return config
+    start = config.start.model_copy(update={"file": str((folder / file).resolve())})
+    return config.model_copy(update={"start": start})
 
 
 def load_config_text(text: str, source: str = "<text>", overrides: Sequence[str] = ()) -> Config:

@@ -42,16 +42,97 @@ class CombinationError(ValueError):
 def combination_problems(config: Config) -> list[Problem]:
     """Every combination of keys that cannot be run, in the order of the file's sections."""
     return [
+        *_bulk_problems(config),
         *_room_problems(config),
         *_particle_problems(config),
         *_charge_problems(config),
+        *_electrostatics_problems(config),
+        *_start_problems(config),
         *_stage_problems(config),
         *_kinetics_problems(config),
     ]
 
 
+def _bulk_problems(config: Config) -> Iterator[Problem]:
+    """What needs an electrode cannot be in a box without walls."""
+    if config.box.geometry != "bulk":
+        return
+    geometry: KeyPath = ("box", "geometry")
+    if config.centres.arrangement != "none":
+        yield Problem(
+            (("centres", "arrangement"), geometry),
+            'a bulk box has no electrode to carry centres; allowed: "none", or box.geometry = "slab"',
+        )
+    if config.centres.slab_net_charge_e != 0:
+        yield Problem(
+            (("centres", "slab_net_charge_e"), geometry),
+            'a bulk box has no electrode to charge; allowed: 0, or box.geometry = "slab"',
+        )
+    if config.electrostatics.net_charge in ("electrode", "keep"):
+        yield Problem(
+            (("electrostatics", "net_charge"), geometry),
+            'a box periodic in all three cannot be charged and has no electrode; allowed: "error" or "background"',
+        )
+    if config.start.kind == "layered":
+        yield Problem(
+            (("start", "kind"), geometry), 'a film needs an electrode; allowed: "random", "droplet" or "file"'
+        )
+
+
+def _electrostatics_problems(config: Config) -> Iterator[Problem]:
+    """A splitting is given whole or not at all."""
+    electrostatics = config.electrostatics
+    alpha: KeyPath = ("electrostatics", "splitting_per_nm")
+    mesh: KeyPath = ("electrostatics", "mesh")
+    order: KeyPath = ("electrostatics", "mesh_order")
+    cutoff: KeyPath = ("electrostatics", "cutoff_nm")
+    values = {
+        alpha: electrostatics.splitting_per_nm,
+        mesh: electrostatics.mesh,
+        order: electrostatics.mesh_order,
+        cutoff: electrostatics.cutoff_nm,
+    }
+    given = [path for path in (alpha, mesh, order) if values[path] is not None]
+    absent = [path for path, value in values.items() if value is None]
+    if given and absent:
+        yield Problem(
+            (given[0], absent[0]),
+            "a splitting is given whole: splitting_per_nm, mesh, mesh_order and cutoff_nm together ('dropsim tune' "
+            "prints such lines), or none of the first three",
+        )
+    if given and electrostatics.method == "ewald":
+        yield Problem((given[0], ("electrostatics", "method")), 'belongs to the mesh; allowed with "mesh" or "auto"')
+
+
+def _start_problems(config: Config) -> Iterator[Problem]:
+    start = config.start
+    if start.kind == "file" and start.file is None:
+        yield Problem((("start", "file"), ("start", "kind")), "no file; name one, or another start.kind")
+    if start.kind != "file" and start.file is not None:
+        yield Problem((("start", "kind"), ("start", "file")), 'does not read the file; allowed: "file" with start.file')
+    if start.film_height_nm is not None and start.film_height_nm > config.box.height_nm:
+        yield Problem(
+            (("start", "film_height_nm"), ("box", "height_nm")),
+            f"the film is higher than the box; allowed: at most {config.box.height_nm:g} nm",
+        )
+    whole = composition(config)
+    if start.kind == "droplet" and (whole.n_S6 == 0 or (start.droplet_count or 0) > whole.n_S6):
+        yield Problem(
+            (("start", "droplet_count"), ("electrolyte", "li2s6_mM")),
+            f"the box holds {whole.n_S6} Li2S6; allowed: 1 to {whole.n_S6}, or a higher concentration",
+        )
+    if start.droplet_height_nm is not None and start.droplet_height_nm >= config.box.height_nm:
+        yield Problem(
+            (("start", "droplet_height_nm"), ("box", "height_nm")),
+            f"the droplet is above the box; allowed: below {config.box.height_nm:g} nm",
+        )
+
+
 def _room_problems(config: Config) -> Iterator[Problem]:
-    shortest = min(config.box.lateral_nm)
+    periods = config.box.lateral_nm
+    if config.box.geometry == "bulk":
+        periods = (*periods, config.box.height_nm)
+    shortest = min(periods)
     cutoff = config.electrostatics.cutoff_nm
     if cutoff is not None and cutoff > shortest / 2:
         yield Problem(
@@ -117,13 +198,19 @@ def _particle_problems(config: Config) -> Iterator[Problem]:
 
 def _charge_problems(config: Config) -> Iterator[Problem]:
     whole = composition(config)
-    if whole.net_charge_e == 0 or config.electrostatics.net_charge == "background":
+    if whole.net_charge_e == 0 or config.electrostatics.net_charge != "error":
+        return
+    if config.box.geometry == "bulk":
+        yield Problem(
+            (("electrostatics", "net_charge"), ("electrolyte", "li2s6_mM")),
+            f'the ions carry {whole.net_charge_e:+.6g} e; set electrostatics.net_charge = "background", or change '
+            "the charges of the beads",
+        )
         return
     slab = config.centres.slab_net_charge_e
     neutral = slab - whole.net_charge_e
     remedy = (
-        f'set electrostatics.net_charge = "background", or centres.slab_net_charge_e = {neutral:.10g} '
-        "for a neutral cell"
+        f'set electrostatics.net_charge = "electrode", or centres.slab_net_charge_e = {neutral:.10g} for a neutral cell'
     )
     if slab != 0 and config.centres.compensation != "counterion":
         remedy += ', or centres.compensation = "counterion" to balance it with ions'
@@ -148,6 +235,12 @@ def _stage_problems(config: Config) -> Iterator[Problem]:
                 "two stages have this name; allowed: a name of its own for each stage",
             )
         seen.setdefault(stage.name, index)
+        if stage.wall_mobility and (stage.integrator != "euler-maruyama" or config.box.geometry == "bulk"):
+            yield Problem(
+                ((*here, "wall_mobility"), (*here, "integrator"), ("box", "geometry")),
+                'a mobility that depends on the distance to a wall asks for "euler-maruyama" and a slab '
+                "(the averaged noise of leimkuhler-matthews does not hold with it)",
+            )
         step_ps = stage.timestep_fs / FS_PER_PS
         record, step = (*here, "record_every_ps"), (*here, "timestep_fs")
         whole_frames = _multiple_problem(record, stage.record_every_ps, step, step_ps, "steps")

@@ -38,7 +38,7 @@ def find_entry(path: KeyPath) -> dict[str, Any] | None:
             fixed = entry.get("prefixItems")
             child = fixed[part] if fixed and part < len(fixed) else entry.get("items")
         else:
-            child = entry.get("properties", {}).get(part)
+            child = entry.get("properties", {}).get(part) or entry.get("additionalProperties")
         if not isinstance(child, dict):
             return None
         entry = _resolved(child)
@@ -57,7 +57,7 @@ def _walk(prefix: str, path: KeyPath, defaults: dict[str, Any] | None = None) ->
         # A bead's defaults stand with the table of beads.
         if defaults and name in defaults:
             entry = {**entry, "default": defaults[name]}
-        if entry.get("type") == "object":
+        if entry.get("type") == "object" and "properties" in entry:
             yield from _walk(here + ".", (*path, name), entry.get("default"))
         elif entry.get("type") == "array" and "items" in entry and "properties" in _resolved(entry["items"]):
             yield from _walk(f"{here}.0.", (*path, name, 0))
@@ -111,4 +111,6 @@ def allowed_text(entry: dict[str, Any] | None, path: KeyPath = ()) -> str:
     if kind == "array":
         least = f" of at least {entry['minItems']}" if entry.get("minItems") else ""
         return f"a list{least}, [[{name}]]"
+    if kind == "object" and isinstance(entry.get("additionalProperties"), dict):
+        return f"a table of name = {allowed_text(_resolved(entry['additionalProperties']))}"
     return "a table"

@@ -1,4 +1,4 @@
-"""The total force on the mobile beads: pairs, Ewald sum, walls and the charged sheet, added up once."""
+"""The total force on the mobile beads: pairs, long-range Coulomb sum, walls, uniform charges, added up once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from dropsim_kernels.electrostatics.ewald import long_range
+from dropsim_kernels.electrostatics.coulomb import long_range
 from dropsim_kernels.neighbors import NeighborList
-from dropsim_kernels.pairs import pair_forces
+from dropsim_kernels.pairs import pair_forces, pair_laplacian
 from dropsim_kernels.potentials import ewald_real, lennard_jones, wall_93, wall_93_repulsive
 from jax import Array
 
@@ -31,50 +31,75 @@ def pair_parameters(species: Array, system: System) -> PairParameters:
     return PairParameters(0.5 * field.sigma[species], jnp.sqrt(field.epsilon[species]), field.charge[species])
 
 
-def pair_energy(system: System):
-    """The pair potential u(r, row, column), kJ/mol: truncated and shifted Lennard-Jones plus the real-space
-    part of the Coulomb sum."""
-    field, alpha = system.force_field, system.ewald.alpha
+def lennard_jones_energy(system: System):
+    """u(r, row, column), kJ/mol: truncated and shifted Lennard-Jones."""
+    field = system.force_field
 
     def u(r: Array, row: PairParameters, column: PairParameters) -> Array:
         sigma = row.half_sigma + column.half_sigma
         epsilon = row.root_epsilon * column.root_epsilon
         at_cutoff = lennard_jones(field.lennard_jones_cutoff, sigma, epsilon)
-        short = jnp.where(
+        return jnp.where(
             r < field.lennard_jones_cutoff, lennard_jones(r, sigma, epsilon) - at_cutoff, jnp.zeros_like(r)
         )
-        return short + field.coulomb * row.charge * column.charge * ewald_real(r, alpha)
+
+    return u
+
+
+def pair_energy(system: System):
+    """The pair potential u(r, row, column), kJ/mol: Lennard-Jones plus the real-space part of the Coulomb sum."""
+    field, alpha = system.force_field, system.splitting.alpha
+    short = lennard_jones_energy(system)
+
+    def u(r: Array, row: PairParameters, column: PairParameters) -> Array:
+        return short(r, row, column) + field.coulomb * row.charge * column.charge * ewald_real(r, alpha)
 
     return u
 
 
 def wall_energy(z: Array, species: Array, system: System) -> Array:
-    """Energy of each bead in the walls and in the field of the uniform sheet at z = 0, kJ/mol, (N,).
+    """Energy of each bead in the walls and in the field of uniform charges, kJ/mol, (N,); zero in a bulk box.
 
-        u = wall_93(z), or a repulsive wall where its depth is 0, + repulsive wall(height - z) - 2 pi k_C q s z
+        u = wall_93(z), or a repulsive wall where its depth is 0, + repulsive wall(height - z)
+            - 2 pi k_C q s z - pi k_C q b [z^2 + (height - z)^2]
 
-    s: sheet density, e/nm^2. The sheet's linear potential is exact in the slab geometry.
+    s: sheet density at z = 0, e/nm^2; b: background density between the walls, e/nm^3. Both potentials are exact in
+    the slab geometry.
     """
-    field = system.force_field
+    if system.box.periodic[2]:
+        return jnp.zeros_like(z)
+    field, height = system.force_field, system.box.lengths[2]
     # Where there is no well, and at the top, a wall only keeps the electrolyte in: kT-sized and purely repulsive.
     kT = jnp.broadcast_to(system.thermal_energy, z.shape)
     sigma, depth = field.wall_sigma[species], field.wall_depth[species]
     bottom = jnp.where(depth > 0, wall_93(z, sigma, depth), wall_93_repulsive(z, sigma, kT))
-    top = wall_93_repulsive(system.box.lengths[2] - z, field.top_sigma[species], kT)
-    sheet = -2.0 * math.pi * field.coulomb * field.sheet_density * field.charge[species] * z
-    return bottom + top + sheet
+    top = wall_93_repulsive(height - z, field.top_sigma[species], kT)
+    uniform = 2.0 * field.sheet_density * z + field.background_density * (z * z + (height - z) ** 2)
+    return bottom + top - math.pi * field.coulomb * field.charge[species] * uniform
+
+
+def wall_derivatives(z: Array, species: Array, system: System) -> tuple[Array, Array, Array]:
+    """Energy, slope and curvature of `wall_energy` along z, each (N,)."""
+
+    def energy(height: Array) -> Array:
+        return wall_energy(height, species, system)
+
+    def slope(height: Array) -> tuple[Array, Array]:
+        value, derivative = jax.jvp(energy, (height,), (jnp.ones_like(height),))
+        return derivative, value
+
+    derivative, curvature, value = jax.jvp(slope, (z,), (jnp.ones_like(z),), has_aux=True)
+    return value, derivative, curvature
 
 
 def total_forces(position: Array, species: Array, neighbors: NeighborList, system: System) -> tuple[Array, Array]:
     """Potential energy and forces of the mobile beads.
 
     position: (N, 3) nm; species: (N,) int32. Returns (energy () kJ/mol, force (N, 3) kJ/(mol nm)). The energy
-    leaves out what no motion changes: self energies and the sites among themselves.
+    leaves out what no motion changes: the sites among themselves.
     """
     field, box = system.force_field, system.box
-    mobile = pair_parameters(species, system)
-    sites = pair_parameters(system.site_species, system)
-    everything = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), mobile, sites)
+    mobile, everything = _row_and_column_parameters(species, system)
     energy, force, _ = pair_forces(
         pair_energy(system),
         position,
@@ -85,9 +110,47 @@ def total_forces(position: Array, species: Array, neighbors: NeighborList, syste
         box,
         system.neighbors.cutoff,
     )
-    coulomb_energy, coulomb_force = long_range(position, mobile.charge, box, system.ewald, system.fixed_charges)
-    walls = wall_energy(position[:, 2], species, system)
-    wall_slope = jax.grad(lambda z: jnp.sum(wall_energy(z, species, system)))(position[:, 2])
-    energy = energy + field.coulomb * coulomb_energy + jnp.sum(walls)
+    coulomb_energy, coulomb_force = long_range(position, mobile.charge, box, system.splitting, system.fixed_charges)
+    energy = energy + field.coulomb * coulomb_energy
     force = force + field.coulomb * coulomb_force
-    return energy, force.at[:, 2].add(-wall_slope)
+    if box.periodic[2]:
+        return energy, force
+    walls, slope, _ = wall_derivatives(position[:, 2], species, system)
+    return energy + jnp.sum(walls), force.at[:, 2].add(-slope)
+
+
+def total_laplacian(position: Array, species: Array, neighbors: NeighborList, system: System) -> Array:
+    """Sum over the mobile beads of the Laplacian of the potential energy, kJ/(mol nm^2), for the configurational
+    temperature <|grad U|^2> / (k_B <laplacian U>).
+
+    The Coulomb part is known without a sum: the potential of point charges is harmonic between them, so that only
+    uniform charges contribute, -4 pi k_C b Q in a slab and 4 pi k_C (Q^2 - sum q^2)/V in a bulk box (whose uniform
+    background belongs to each image sum). Q: charge of the beads.
+
+    Source: doi 10.1103/PhysRevLett.78.772 for the temperature.
+    """
+    field, box = system.force_field, system.box
+    mobile, everything = _row_and_column_parameters(species, system)
+    short = pair_laplacian(
+        lennard_jones_energy(system),
+        position,
+        system.site_position,
+        mobile,
+        everything,
+        neighbors if system.neighbors.capacity else None,
+        box,
+        system.neighbors.cutoff,
+    )
+    total = jnp.sum(mobile.charge)
+    if box.periodic[2]:
+        volume = jnp.prod(box.lengths.astype(total.dtype))
+        return short + 4.0 * math.pi * field.coulomb * (total * total - jnp.sum(mobile.charge**2)) / volume
+    # The curvature of the uniform background's energy is in that of the walls.
+    _, _, curvature = wall_derivatives(position[:, 2], species, system)
+    return short + jnp.sum(curvature)
+
+
+def _row_and_column_parameters(species: Array, system: System) -> tuple[PairParameters, PairParameters]:
+    mobile = pair_parameters(species, system)
+    sites = pair_parameters(system.site_species, system)
+    return mobile, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), mobile, sites)

@@ -46,6 +46,7 @@ CONVERSION_CLOCK = "time (ps, compressed reaction clock)"
 NEAR_ELECTRODE_NM = 2.5
 # Bins of the ledger's current: enough to see the conversion, few enough to average the single electrons.
 CURRENT_BINS = 60
+PAIR_COLOURS = (LIQUID, CENTRE, SOLID, MEASURED, FITTED, REFERENCE)
 
 
 def _title(summary: Summary) -> str:
@@ -335,6 +336,28 @@ def _conversion(summary: Summary, curves: Curves) -> Figure | None:
     return figure
 
 
+def _structure(summary: Summary, curves: Curves) -> Figure | None:
+    pairs = sorted(name[4:-3] for name in curves if name.startswith("rdf_") and name.endswith("_nm"))
+    if not pairs:
+        return None
+    figure = new_figure(3.4)
+    axes = figure.subplots()
+    for number, pair in enumerate(pairs):
+        r, g = np.asarray(curves[f"rdf_{pair}_nm"], float), np.asarray(curves[f"rdf_{pair}"], float)
+        half = 1.96 * np.asarray(curves[f"rdf_{pair}_error"], float)
+        colour = PAIR_COLOURS[number % len(PAIR_COLOURS)]
+        axes.fill_between(r, g - half, g + half, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(r, g, color=colour, linewidth=1.1, label=pair.replace("-", "–"))
+    axes.axhline(1.0, color=MUTED, linewidth=0.7)
+    axes.set_xlabel("distance r (nm)")
+    axes.set_ylabel("pair distribution g(r)")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="upper right")
+    headline(figure, f"{_title(summary)}: pair distributions")
+    footnote(figure, "Second half of the last stage; bands: 1.96 standard errors from blocks of frames.")
+    return figure
+
+
 _Draw = Callable[[Summary, Curves], Figure | None]
 RUN_FIGURES: dict[str, _Draw] = {
     "final_frame": _final_frame,
@@ -344,6 +367,7 @@ RUN_FIGURES: dict[str, _Draw] = {
     "charge_density": _charge_density,
     "ledger": _ledger,
     "conversion": _conversion,
+    "structure": _structure,
 }
 
 

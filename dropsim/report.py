@@ -208,6 +208,46 @@ def print_report(result: Mapping[str, Any]) -> None:
         console.print(Text(f"\ndroplet tier: {tier['inputs_note']}; {tier['facts']['closure_note']}"))
 
 
+TEMPERATURE_KEY = "configurational_temperature_"
+
+
+def print_temperatures(folders: Sequence[Path]) -> None:
+    """The check of the time step: the configurational temperature of each condition's stages beside the bath's."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    groups: dict[str, list[dict[str, Any]]] = {}
+    bath: dict[str, float] = {}
+    for folder in folders:
+        summary = read_summary(folder)
+        groups.setdefault(summary["name"], []).append(summary)
+        bath[summary["name"]] = read_config(folder).electrolyte.temperature_K
+    table = Table(title="\ncheck of the time step: configurational temperature", title_justify="left", box=None)
+    for heading in ("condition", "stage", "K (± one standard error)", "bath", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for name, members in groups.items():
+        estimates, missing = combined(members)
+        stages = sorted({k for s in members for k in (*s["estimates"], *s["missing"]) if k.startswith(TEMPERATURE_KEY)})
+        for key in stages:
+            found = estimates.get(key)
+            cells = (missing.get(key, "-"), "", "not known")
+            if found is not None:
+                cells = (short_estimate(found.to_dict()), f"{bath[name]:g}", step_verdict(found, bath[name]))
+            table.add_row(Text(name), Text(key.removeprefix(TEMPERATURE_KEY)), *map(Text, cells))
+    if table.row_count:
+        Console().print(table)
+
+
+def step_verdict(temperature: Estimate, bath_K: float) -> str:
+    """Whether a stage's time step shows: off by more than 5 % of the bath and beyond its 95 % interval."""
+    low, high = temperature.interval_95
+    off = abs(temperature.value / bath_K - 1)
+    if low <= bath_K <= high:
+        return "agrees" if high - low < 0.2 * bath_K else "too few frames to tell"
+    return "within 5 %" if off < 0.05 else "off: shorten timestep_fs, or the stage is far from equilibrium"
+
+
 def short_estimate(values: Mapping[str, Any] | None) -> str:
     """value ± standard error, for a narrow column."""
     if values is None:

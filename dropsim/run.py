@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from dropsim_kernels.integrators import INTEGRATORS
 
 from dropsim import __version__
 from dropsim.build import Built, build, build_stage
@@ -23,6 +24,7 @@ from dropsim.event_log import EVENT_COLUMNS, LEDGER_COLUMNS, event_rows, ledger_
 from dropsim.progress import Progress, ProgressCallback
 from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, owned, read_config, replica_of, run_folder
 from dropsim.simulate import Chunk, Stage, simulate, to_numpy
+from dropsim.splitting import Splitting
 from dropsim.system import SPECIES, State, System
 from dropsim.trajectory import Column, Frames, TrajectoryHeader, TrajectoryWriter
 from dropsim.trajectory import Stage as StageRecord
@@ -32,6 +34,8 @@ SERIES_COLUMNS = (
     Column("step", "1", "int64"),
     Column("potential_energy", "kJ/mol"),
     Column("kinetic_temperature", "K"),
+    Column("force_squared", "kJ^2/(mol^2 nm^2)"),
+    Column("laplacian", "kJ/(mol nm^2)"),
 )
 
 
@@ -121,7 +125,7 @@ def write_chunk(writer: TrajectoryWriter, chunk: Chunk, built: Built, injected_b
     electrons = np.zeros((n_frames, n_mobile), np.int8)
     electrons[:, : whole.n_S6] = frames.electrons
     temperature = 2.0 * frames.kinetic_energy / (3.0 * n_mobile * BOLTZMANN_KJ_PER_MOL_K)
-    if not stage.accelerated:
+    if INTEGRATORS[stage.integrator].overdamped:
         temperature = np.full(n_frames, np.nan)  # Brownian beads have no velocity
     events = ledger = None
     if chunk.checks is not None:
@@ -151,6 +155,8 @@ def write_chunk(writer: TrajectoryWriter, chunk: Chunk, built: Built, injected_b
             "step": frames.step,
             "potential_energy": frames.energy,
             "kinetic_temperature": temperature,
+            "force_squared": frames.force_squared,
+            "laplacian": frames.laplacian,
         },
         events=events,
         ledger=ledger,
@@ -172,7 +178,9 @@ def state_from_arrays(arrays: dict[str, np.ndarray], like: State) -> State:
     return jax.tree_util.tree_unflatten(tree, [jax.numpy.asarray(arrays[name]) for name in names])
 
 
-def checkpoint_metadata(chunk: Chunk, done: int, rows: dict[str, int], config: Config, replica: int) -> dict[str, Any]:
+def checkpoint_metadata(
+    chunk: Chunk, done: int, rows: dict[str, int], config: Config, replica: int, splitting: Splitting
+) -> dict[str, Any]:
     """Where the run stands, beside the arrays of its state."""
     return {
         **identity(config),
@@ -181,6 +189,7 @@ def checkpoint_metadata(chunk: Chunk, done: int, rows: dict[str, int], config: C
         "done": done,
         "rows": rows,
         "neighbors": dataclasses.asdict(chunk.system.neighbors),
+        "splitting": splitting.to_dict(),
     }
 
 
@@ -210,7 +219,7 @@ def drive(
         save_checkpoint(
             folder / CHECKPOINT,
             state_arrays(chunk.state),
-            checkpoint_metadata(chunk, done, writer.rows(), config, replica),
+            checkpoint_metadata(chunk, done, writer.rows(), config, replica, built.splitting),
         )
         if progress is not None:
             rate = n_steps / max(chunk.wall_s, 1e-9)
@@ -283,7 +292,13 @@ def _go_on(folder: Path, config: Config, progress: ProgressCallback | None) -> s
         # A finished run is read by any version: only going on asks for the one that began it.
         return checkpoint.note or f"{folder} is complete: nothing to resume"
     checkpoint = load_checkpoint(folder / CHECKPOINT, identity(config))
-    built = build(config, checkpoint.metadata["replica"])
+    # The positions are those of the checkpoint: nothing is placed again, and a start file is not needed any more.
+    built = build(
+        config,
+        checkpoint.metadata["replica"],
+        position=checkpoint.arrays["position"],
+        splitting=Splitting.from_dict(checkpoint.metadata["splitting"]),
+    )
     settings = checkpoint.metadata["neighbors"]
     cells = settings["cells"]
     settings = dataclasses.replace(

@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from dropsim_kernels.box import Box, wrap
 from dropsim_kernels.charge_transfer import ReactionInfo, charge_transfer_step, electron_imbalance
+from dropsim_kernels.hydrodynamics import WallMobility
 from dropsim_kernels.integrators import INTEGRATORS, Dynamics, descent_step, thermal_velocities
-from dropsim_kernels.neighbors import NeighborList, NeighborSettings, build, needs_rebuild, regrow
+from dropsim_kernels.neighbors import NeighborList, NeighborSettings, build, grown, needs_rebuild, regrow
 from jax import Array
 
 from dropsim.errors import SimulationError
-from dropsim.forces import total_forces
+from dropsim.forces import total_forces, total_laplacian
 from dropsim.system import (
     ELECTRON_IMBALANCE,
     LI2S,
@@ -38,15 +39,16 @@ class Stage:
     """One stretch of a run at one integrator and time step; all durations in steps.
 
     check_steps: steps between two looks at the reaction, 0 where electrons may not be transferred;
-    chunk_frames: frames per compiled call. `accelerated`: the clock is not the physical one (Langevin with a
-    friction far below that of the solvent).
+    chunk_frames: frames per compiled call; friction_per_ps: of each species (Langevin). `accelerated`: the clock is
+    not the physical one (Langevin with a friction far below that of the solvent).
     """
 
     name: str
     integrator: str
     n_steps: int
     timestep_ps: float
-    friction_per_ps: float
+    friction_per_ps: tuple[float, ...]
+    wall_mobility: bool
     record_steps: int
     check_steps: int
     chunk_frames: int
@@ -58,6 +60,7 @@ class Stage:
         return dataclasses.replace(
             system,
             integrator=self.integrator,
+            wall_mobility=self.wall_mobility,
             timestep=jnp.asarray(self.timestep_ps, dtype),
             friction=jnp.asarray(self.friction_per_ps, dtype),
         )
@@ -66,7 +69,9 @@ class Stage:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """One frame: what is written of the state; position (N, 3) nm, electrons (S,), energies () kJ/mol."""
+    """One frame: what is written of the state; position (N, 3) nm, electrons (S,), energies () kJ/mol,
+    force_squared () kJ^2/(mol nm)^2 and laplacian () kJ/(mol nm^2): sums over the beads, of which the configurational
+    temperature is made."""
 
     step: Array
     position: Array
@@ -75,6 +80,8 @@ class Snapshot:
     electrons: Array
     energy: Array
     kinetic_energy: Array
+    force_squared: Array
+    laplacian: Array
 
 
 @jax.tree_util.register_dataclass
@@ -107,22 +114,28 @@ class Chunk:
 
 
 def dynamics_of(species: Array, system: System) -> Dynamics:
-    """Per-bead mobilities and masses for the integrators."""
+    """Per-bead mobilities, masses and frictions for the integrators."""
+    walls = None
+    if system.wall_mobility:
+        walls = WallMobility(system.hydrodynamic_radius[species][:, None], system.box.lengths[2])
     return Dynamics(
         system.timestep,
         system.thermal_energy,
         system.diffusivity[species][:, None],
         system.mass[species][:, None],
-        system.friction,
+        system.friction[species][:, None],
+        walls,
     )
 
 
 def with_forces(state: State, system: System) -> State:
     """The state with energy and forces of its own positions and species; sets NOT_FINITE where they are none."""
     energy, force = total_forces(state.position, state.species, state.neighbors, system)
-    z = state.position[:, 2]
-    # Beyond a wall its potential is finite and pulls outwards: a bead there is as lost as one at nan.
-    good = jnp.all(jnp.isfinite(force)) & jnp.all((z > 0) & (z < system.box.lengths[2]))
+    good = jnp.all(jnp.isfinite(force))
+    if not system.box.periodic[2]:
+        # Beyond a wall its potential is finite and pulls outwards: a bead there is as lost as one at nan.
+        z = state.position[:, 2]
+        good = good & jnp.all((z > 0) & (z < system.box.lengths[2]))
     bad = jnp.where(good, 0, NOT_FINITE).astype(jnp.int32)
     return dataclasses.replace(state, energy=energy, force=force, error=state.error | bad)
 
@@ -131,7 +144,8 @@ def new_list(position: Array, site_position: Array, box: Box, settings: Neighbor
     """A neighbour list at these positions; an empty one where all pairs are evaluated (capacity 0)."""
     if settings.capacity:
         return build(position, site_position, box, settings)
-    return NeighborList(jnp.zeros((position.shape[0], 0), jnp.int32), position, jnp.zeros((), bool))
+    empty = jnp.zeros((position.shape[0], 0), jnp.int32)
+    return NeighborList(empty, position, jnp.zeros((), bool), None, None, None)
 
 
 def with_neighbors(state: State, system: System) -> State:
@@ -200,6 +214,7 @@ def snapshot(state: State, system: System) -> Snapshot:
     """What a frame keeps of the state."""
     mass = system.mass[state.species][:, None]
     kinetic = 0.5 * jnp.sum(mass * state.velocity**2)
+    laplacian = total_laplacian(state.position, state.species, state.neighbors, system)
     return Snapshot(
         state.step,
         state.position,
@@ -208,6 +223,8 @@ def snapshot(state: State, system: System) -> Snapshot:
         state.reaction.electrons,
         state.energy,
         kinetic,
+        jnp.sum(state.force**2),
+        laplacian,
     )
 
 
@@ -286,10 +303,7 @@ def with_more_room(state: State, system: System) -> tuple[State, System]:
     Sums over wider rows may round otherwise, so from here on the path depends on where the chunk began.
     """
     settings = regrow(system.neighbors)
-    index = state.neighbors.index
-    n_columns = state.position.shape[0] + system.site_position.shape[0]
-    index = jnp.pad(index, ((0, 0), (0, settings.capacity - index.shape[1])), constant_values=n_columns)
-    neighbors = dataclasses.replace(state.neighbors, index=index)
+    neighbors = grown(state.neighbors, settings)
     return dataclasses.replace(state, neighbors=neighbors), dataclasses.replace(system, neighbors=settings)
 
 

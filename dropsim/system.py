@@ -11,7 +11,7 @@ import dataclasses
 import jax
 from dropsim_kernels.box import Box
 from dropsim_kernels.charge_transfer import ReactionParameters, ReactionState
-from dropsim_kernels.electrostatics.ewald import EwaldParameters, FixedCharges
+from dropsim_kernels.electrostatics.coulomb import CoulombParameters, SiteCharges
 from dropsim_kernels.neighbors import NeighborList, NeighborSettings
 from jax import Array
 
@@ -36,7 +36,8 @@ class ForceField:
     charge: (K,) e; sigma: (K,) nm; epsilon: (K,) kJ/mol, Lorentz-Berthelot mixing; lennard_jones_cutoff: ()
     nm; coulomb: () kJ nm / (mol e^2), already divided by eps_r; wall_sigma: (K,) nm and wall_depth: (K,)
     kJ/mol of the 9-3 wall at z = 0; top_sigma: (K,) nm of the repulsive wall at z = height;
-    sheet_density: () e/nm^2, uniform charge of the plane z = 0.
+    sheet_density: () e/nm^2, uniform charge of the plane z = 0; background_density: () e/nm^3, uniform charge of the
+    volume of a slab (a bulk box has its own by construction).
     """
 
     charge: Array
@@ -48,6 +49,7 @@ class ForceField:
     wall_depth: Array
     top_sigma: Array
     sheet_density: Array
+    background_density: Array
 
 
 @jax.tree_util.register_dataclass
@@ -56,11 +58,11 @@ class System:
     """Everything that stays fixed in a stage.
 
     box; force_field; site_position: (C, 3) nm and site_species: (C,) int32, fixed charges (Mo, then N);
-    mo_wired: (n_mo,) bool; ewald: how the Coulomb sum is split; fixed_charges: what the sites add to it;
-    diffusivity: (K,) nm^2/ps; mass: (K,) amu; thermal_energy: () kJ/mol; timestep: () ps; friction: () 1/ps;
-    reaction: rates and distances. Static: neighbors (capacities;
-    capacity 0: all pairs, without a list), integrator (a name), n_sulfur, n_li, n_mo
-    (mobile beads are ordered sulfur, Li, TFSI; sites Mo, N).
+    mo_wired: (n_mo,) bool; splitting: how the Coulomb sum is split, exactly or on a mesh; fixed_charges: what the sites
+    add to it; diffusivity: (K,) nm^2/ps; mass: (K,) amu; friction: (K,) 1/ps; hydrodynamic_radius: (K,) nm;
+    thermal_energy: () kJ/mol; timestep: () ps; reaction: rates and distances. Static: neighbors (capacities;
+    capacity 0: all pairs, without a list), integrator (a name), wall_mobility (whether the walls slow the beads),
+    n_sulfur, n_li, n_mo (mobile beads are ordered sulfur, Li, TFSI; sites Mo, N).
     """
 
     box: Box
@@ -68,16 +70,18 @@ class System:
     site_position: Array
     site_species: Array
     mo_wired: Array
-    ewald: EwaldParameters
-    fixed_charges: FixedCharges
+    splitting: CoulombParameters
+    fixed_charges: SiteCharges
     diffusivity: Array
     mass: Array
+    friction: Array
+    hydrodynamic_radius: Array
     thermal_energy: Array
     timestep: Array
-    friction: Array
     reaction: ReactionParameters
     neighbors: NeighborSettings = dataclasses.field(metadata=STATIC)
     integrator: str = dataclasses.field(metadata=STATIC)
+    wall_mobility: bool = dataclasses.field(metadata=STATIC)
     n_sulfur: int = dataclasses.field(metadata=STATIC)
     n_li: int = dataclasses.field(metadata=STATIC)
     n_mo: int = dataclasses.field(metadata=STATIC)

@@ -13,7 +13,7 @@ DROPSIM = sorted((REPOSITORY / "dropsim").rglob("*.py"))
 # The modules that look into a Config. Everything past `build` and `composition` gets arrays and numbers.
 READERS_OF_CONFIG = {
     "config", "config_load", "config_rules", "config_schema", "check", "check_scales", "composition", "build",
-    "run", "run_folder", "study", "report", "droplet_tier", "cli",
+    "run", "run_folder", "study", "report", "droplet_tier", "cli", "splitting", "start", "tune",
 }  # fmt: skip
 # Reads the resolved configuration of a trajectory as plain values, never the class.
 READERS_OF_STORED_VALUES = {"analysis"}
@@ -70,7 +70,7 @@ def test_kernels_import_jax_numpy_and_each_other(path):
         ("typer", lambda name: name == "cli"),
         ("diffrax", lambda name: name.startswith("kinetics")),
         ("gsd", lambda name: name == "export"),
-        ("MDAnalysis", lambda name: name == "export"),
+        ("MDAnalysis", lambda name: name in ("export", "structure_files")),
         ("pint", lambda name: name == "unit_strings"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

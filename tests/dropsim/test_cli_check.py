@@ -85,7 +85,7 @@ def test_contact_is_the_minimum_of_the_pair_potential(eps):
 
 
 def test_a_pair_that_repels_has_no_contact():
-    config = load("species.S6.charge_e=2", "species.Li.charge_e=1", "electrostatics.net_charge=background")
+    config = load("species.S6.charge_e=2", "species.Li.charge_e=1", "electrostatics.net_charge=electrode")
     assert math.isnan(row(config, "Li-S6 contact d"))
     assert math.isnan(row(config, "pair curvature"))
 
@@ -194,7 +194,7 @@ WARNED = {
         "box: 5 nm is below 3 radii",
     ),
     "net charge": (
-        ["centres.slab_net_charge_e=-6", "electrostatics.net_charge=background"],
+        ["centres.slab_net_charge_e=-6", "electrostatics.net_charge=electrode"],
         "electrostatics.net_charge: -6 e are balanced by a uniform charge",
     ),
     "Brownian step": (["stages.0.timestep_fs=200"], "stages.0.timestep_fs: 200 fs biases ion contacts"),

@@ -133,7 +133,7 @@ IN_THE_FILE = {
         ("timestep_fs = 20.0", "timestep = 20.0"),
         "x.toml:11: stages.0.timestep_fs: missing; allowed: a number > 0 (fs)\n"
         "x.toml:15: stages.0.timestep = 20.0: unknown key; did you mean stages.0.timestep_fs? allowed: name, "
-        "integrator, duration_ps, timestep_fs, friction_per_ps, record_every_ps, reaction",
+        "integrator, duration_ps, timestep_fs, friction, friction_per_ps, record_every_ps, reaction, wall_mobility",
     ),
     "key in another table": (
         ('name = "small"', 'name = "small"\nheight_nm = 3'),
@@ -175,7 +175,7 @@ IN_THE_FILE = {
     ),
     "out of range": (
         ("timestep_fs = 20.0", "timestep_fs = 20.0\nfriction_per_ps = -1"),
-        "x.toml:16: stages.0.friction_per_ps = -1: out of range; allowed: a number > 0 (per ps)",
+        "x.toml:16: stages.0.friction_per_ps = -1: out of range; allowed: a number >= 0 (per ps)",
     ),
     "not finite": (
         ("spacing_nm = 2.75", "spacing_nm = nan"),
@@ -183,7 +183,7 @@ IN_THE_FILE = {
     ),
     "not a choice": (
         ('"baoab"', '"boab"'),
-        'x.toml:13: stages.0.integrator = "boab": not a choice; did you mean "baoab"? allowed: baoab, '
+        'x.toml:13: stages.0.integrator = "boab": not a choice; did you mean "baoab"? allowed: baoab, gjf, '
         "leimkuhler-matthews or euler-maruyama",
     ),
     "unusable name": (
@@ -296,14 +296,40 @@ IN_THE_FILE = {
         ("spacing_nm = 2.75", 'spacing_nm = 2.75\ncompensation = "counterion"'),
         'x.toml:10: electrostatics.net_charge = "error" and centres.compensation = "counterion" and '
         "centres.slab_net_charge_e = 0.0: the cell carries -0.08 e (16 centres, 118 counterions); set "
-        'electrostatics.net_charge = "background", or centres.slab_net_charge_e = 0.08 for a neutral cell',
+        'electrostatics.net_charge = "electrode", or centres.slab_net_charge_e = 0.08 for a neutral cell',
     ),
     "charged electrode": (
         ("spacing_nm = 2.75", "spacing_nm = 2.75\nslab_net_charge_e = -6"),
         'x.toml:10: electrostatics.net_charge = "error" and centres.compensation = "ring" and '
         "centres.slab_net_charge_e = -6: the cell carries -6 e (16 centres, 0 counterions); set "
-        'electrostatics.net_charge = "background", or centres.slab_net_charge_e = 0 for a neutral cell, or '
+        'electrostatics.net_charge = "electrode", or centres.slab_net_charge_e = 0 for a neutral cell, or '
         'centres.compensation = "counterion" to balance it with ions',
+    ),
+    "centres in a bulk box": (
+        ("lateral_nm", 'geometry = "bulk"\nlateral_nm'),
+        'x.toml:10: centres.arrangement = "lattice" and box.geometry = "bulk": a bulk box has no electrode to carry '
+        'centres; allowed: "none", or box.geometry = "slab"',
+    ),
+    "half a splitting": (
+        ("[centres]", "[electrostatics]\nmesh = [32, 32, 32]\n[centres]"),
+        "x.toml:9: electrostatics.mesh = [32, 32, 32] and electrostatics.splitting_per_nm = null: a splitting is "
+        "given whole: splitting_per_nm, mesh, mesh_order and cutoff_nm together ('dropsim tune' prints such lines), or "
+        "none of the first three",
+    ),
+    "a start without its file": (
+        ("[centres]", '[start]\nkind = "file"\n[centres]'),
+        'x.toml:9: start.file = null and start.kind = "file": no file; name one, or another start.kind',
+    ),
+    "a droplet of more than there is": (
+        ("[centres]", '[start]\nkind = "droplet"\ndroplet_count = 1000\n[centres]'),
+        "x.toml:10: start.droplet_count = 1000 and electrolyte.li2s6_mM = 100.0: the box holds 73 Li2S6; allowed: 1 to "
+        "73, or a higher concentration",
+    ),
+    "wall mobility with averaged noise": (
+        ("timestep_fs = 20.0", "timestep_fs = 20.0\nwall_mobility = true"),
+        'x.toml:16: stages.0.wall_mobility = true and stages.0.integrator = "baoab" and box.geometry = "slab": a '
+        'mobility that depends on the distance to a wall asks for "euler-maruyama" and a slab (the averaged noise of '
+        "leimkuhler-matthews does not hold with it)",
     ),
     "frames that are no whole steps": (
         ("timestep_fs = 20.0", "timestep_fs = 30.0"),
@@ -622,7 +648,7 @@ def test_counts_of_the_salt_free_electrolyte():
 def test_counterions_balance_the_fixed_charge_up_to_a_stated_remainder():
     patch = ("centres.arrangement=patch", "centres.count=9", "centres.compensation=counterion")
     # 9 x 7.37 = 66.33: 66 TFSI, and 0.33 e that somebody has to choose a treatment for.
-    whole = composition(load(BASE, *patch, "electrostatics.net_charge=background"))
+    whole = composition(load(BASE, *patch, "electrostatics.net_charge=electrode"))
     assert (whole.n_counterions, whole.n_TFSI, whole.n_sites) == (66, 66, 9)
     assert whole.net_charge_e == pytest.approx(0.33, abs=1e-12)
     assert composition(load(BASE, *patch, "centres.slab_net_charge_e=-0.33")).net_charge_e == 0.0

@@ -1,0 +1,60 @@
+"""The error of the Coulomb forces of a system as it stands, measured against an exact sum."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import numpy as np
+from dropsim_kernels.electrostatics.coulomb import CoulombParameters, coulomb_energy_forces
+from dropsim_kernels.electrostatics.reference import reference_forces
+from dropsim_kernels.neighbors import NeighborList
+
+from dropsim.system import State, System
+
+N_TARGETS = 256
+
+
+def target_beads(n_mobile: int) -> np.ndarray:
+    """Beads that stand for all: evenly spaced through the order of the species, so in the composition of the whole."""
+    return np.unique(np.linspace(0, n_mobile - 1, min(N_TARGETS, n_mobile)).astype(int))
+
+
+def exact_coulomb_forces(state: State, system: System, targets: np.ndarray) -> np.ndarray:
+    """Coulomb forces on some beads from an Ewald sum in double precision, (T, 3) e^2/nm^2."""
+    charge = np.asarray(system.force_field.charge, np.float64)
+    return reference_forces(
+        np.asarray(state.position, np.float64),
+        charge[np.asarray(state.species)],
+        np.asarray(system.site_position, np.float64),
+        charge[np.asarray(system.site_species)],
+        system.box,
+        targets,
+    )
+
+
+def relative_error(
+    state: State,
+    system: System,
+    parameters: CoulombParameters,
+    neighbors: NeighborList | None,
+    targets: np.ndarray,
+    exact: np.ndarray,
+) -> float:
+    """Rms error of the Coulomb forces on the targets over their rms Coulomb force.
+
+    parameters, neighbors: the splitting to judge, and a list for its cutoff or None for all pairs; exact: (T, 3) of
+    `exact_coulomb_forces`.
+    """
+    charge = system.force_field.charge
+    found = jax.jit(coulomb_energy_forces)(
+        state.position,
+        charge[state.species],
+        system.site_position,
+        charge[system.site_species],
+        system.box,
+        parameters,
+        neighbors,
+    )[1]
+    deviation = np.asarray(found, np.float64)[targets] - exact
+    return math.sqrt((deviation**2).sum() / (exact**2).sum())
