@@ -280,8 +280,8 @@ def measured_splitting(
         state, system = renewed_neighbors(state, system)
         state = jax.jit(with_forces)(state, system)
     raise BuildError(
-        f"electrostatics.force_tolerance = {asked:g} is not reached ({error:.2g} in {config.run.precision}): raise it, or "
-        "set run.precision = 'float64'"
+        f"electrostatics.force_tolerance = {asked:g} is not reached ({error:.2g} in {config.run.precision}): "
+        "raise it, or set run.precision = 'float64'"
     )
 
 

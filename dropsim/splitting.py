@@ -52,7 +52,8 @@ class Splitting:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Splitting:
         """Back from `to_dict`, also after a way through JSON."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**plain)
 
     def parameters(self, dtype: Any) -> CoulombParameters:
         """The arrays that the kernels take."""
