@@ -71,17 +71,21 @@ def bulk_radial_distribution(
 def self_diffusivity(unwrapped: ArrayLike, dt: float, unit: str, *, n_blocks: int = 5) -> Estimate:
     """Self-diffusivity of equal beads, from the slope of their mean squared displacement.
 
-    D = [MSD(2 tau) - MSD(tau)] / (6 tau), tau a tenth of a block of frames.
+    D = [MSD(2 tau) - MSD(tau)] / (6 tau) N / (N - 1), tau a tenth of a block of frames.
 
-    unwrapped: (T, N, 3), positions without periodic jumps, the drift of their common centre removed here;
-    dt: time between frames; unit: of D. Error: spread of n_blocks consecutive blocks (Student's t).
-    Raises AnalysisError for fewer than 20 frames a block. Validity: tau beyond the ballistic or caged regime, which a
-    difference of two lags leaves out; a periodic box of length L lowers D by 2.837 kT/(6 pi eta L) where the solvent's
-    flow is kept, which Langevin and Brownian beads do not have.
+    unwrapped: (T, N, 3), positions without periodic jumps, the drift of their common centre removed here, which takes
+    1/N of the motion of independent beads with it; dt: time between frames; unit: of D. Error: spread of n_blocks
+    consecutive blocks (Student's t).
+    Raises AnalysisError for fewer than two beads or 20 frames a block. Validity: tau beyond the ballistic or caged
+    regime, which a difference of two lags leaves out; a periodic box of length L lowers D by 2.837 kT/(6 pi eta L)
+    where the solvent's flow is kept, which Langevin and Brownian beads do not have.
     """
     x = np.asarray(unwrapped, dtype=np.float64)
     if x.ndim != 3 or x.shape[2] != 3:
         raise AnalysisError(f"positions have shape {x.shape}; give (frames, beads, 3)")
+    n = x.shape[1]
+    if n < 2:
+        raise AnalysisError("one bead has no motion relative to the common centre: give two or more")
     size = len(x) // n_blocks
     if size < 20:
         raise AnalysisError(f"{len(x)} frames are too few for {n_blocks} blocks of 20: record longer or more often")
@@ -92,7 +96,7 @@ def self_diffusivity(unwrapped: ArrayLike, dt: float, unit: str, *, n_blocks: in
         return float(((block[k:] - block[:-k]) ** 2).sum(-1).mean())
 
     blocks = [x[i * size : (i + 1) * size] for i in range(n_blocks)]
-    values = np.array([(msd(b, 2 * lag) - msd(b, lag)) / (6 * lag * dt) for b in blocks])
+    values = np.array([(msd(b, 2 * lag) - msd(b, lag)) / (6 * lag * dt) for b in blocks]) * (n / (n - 1))
     error = float(values.std(ddof=1)) / math.sqrt(n_blocks)
     half = float(stats.t.ppf(0.975, n_blocks - 1)) * error
     mean = float(values.mean())
