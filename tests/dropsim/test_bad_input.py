@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import typer.testing
 
-import dropsim.build
+import dropsim.initial
 import dropsim.run
 import dropsim.trajectory
 from dropsim.build import build, check_sites
@@ -59,7 +59,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_experiment_ends_in_a_line_and_its_status(experiment, tmp_path, monkeypatch, case):
-    monkeypatch.setattr(dropsim.build, "INSERTION_TRIES", 100)  # enough to see that there is no room
+    monkeypatch.setattr(dropsim.initial, "INSERTION_TRIES", 100)  # enough to see that there is no room
     override, status, words = BAD[case]
     result = shell("run", experiment, "--set", override, "--out", tmp_path / "runs")
     assert result.exit_code == status, result.output

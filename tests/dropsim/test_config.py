@@ -121,7 +121,7 @@ def test_every_value_of_the_experiments_has_its_line(path):
 
 NUMBER_FS = 'a number > 0 (fs), or a text with a unit such as "10 fs"'
 RUN_KEYS = "name, title, role, seed, replicas, precision, chunk_ps"
-TOP_KEYS = "preset, run, box, electrolyte, species, wall, centres, electrostatics, stages, reaction, kinetics"
+TOP_KEYS = "preset, run, box, electrolyte, species, wall, centres, electrostatics, start, stages, reaction, kinetics"
 
 IN_THE_FILE = {
     # change in BASE: (old, new) -> the whole message
@@ -307,23 +307,23 @@ IN_THE_FILE = {
     ),
     "centres in a bulk box": (
         ("lateral_nm", 'geometry = "bulk"\nlateral_nm'),
-        'x.toml:10: centres.arrangement = "lattice" and box.geometry = "bulk": a bulk box has no electrode to carry '
+        'x.toml:6: centres.arrangement = "lattice" and box.geometry = "bulk": a bulk box has no electrode to carry '
         'centres; allowed: "none", or box.geometry = "slab"',
     ),
     "half a splitting": (
         ("[centres]", "[electrostatics]\nmesh = [32, 32, 32]\n[centres]"),
-        "x.toml:9: electrostatics.mesh = [32, 32, 32] and electrostatics.splitting_per_nm = null: a splitting is "
+        "x.toml:9: electrostatics.mesh = [32, 32, 32] and electrostatics.splitting_per_nm = none: a splitting is "
         "given whole: splitting_per_nm, mesh, mesh_order and cutoff_nm together ('dropsim tune' prints such lines), or "
         "none of the first three",
     ),
     "a start without its file": (
         ("[centres]", '[start]\nkind = "file"\n[centres]'),
-        'x.toml:9: start.file = null and start.kind = "file": no file; name one, or another start.kind',
+        'x.toml:9: start.file = none and start.kind = "file": no file; name one, or another start.kind',
     ),
     "a droplet of more than there is": (
         ("[centres]", '[start]\nkind = "droplet"\ndroplet_count = 1000\n[centres]'),
-        "x.toml:10: start.droplet_count = 1000 and electrolyte.li2s6_mM = 100.0: the box holds 73 Li2S6; allowed: 1 to "
-        "73, or a higher concentration",
+        "x.toml:10: start.droplet_count = 1000 and electrolyte.li2s6_mM = 10.0: the box holds 7 Li2S6; allowed: 1 to "
+        "7, or a higher concentration",
     ),
     "wall mobility with averaged noise": (
         ("timestep_fs = 20.0", "timestep_fs = 20.0\nwall_mobility = true"),
