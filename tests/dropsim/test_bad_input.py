@@ -52,7 +52,7 @@ BAD = {
     "zero particles": ("electrolyte.li2s6_count=0", 2, ["li2s6_count", "no particles"]),
     "cutoff": ("electrostatics.cutoff_nm=2.8", 2, ["cutoff_nm", "2.75"]),
     "overlapping rings": ("centres.ring_radius_nm=1.4", 2, ["ring_radius_nm", "1.375"]),
-    "net charge": ("centres.slab_net_charge_e=-2.0", 2, ["net_charge", "background"]),
+    "net charge": ("centres.slab_net_charge_e=-2.0", 2, ["net_charge", "electrode"]),
     "no room": ("electrolyte.li2s6_count=2000", 3, ["no room", "li2s6_mM"]),
 }
 
