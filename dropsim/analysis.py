@@ -460,7 +460,10 @@ def _bulk(out: _Collector, trajectory: Trajectory) -> None:
         def motion(beads: np.ndarray = beads) -> Estimate:
             if np.ptp(read.species, axis=0).any():
                 raise AnalysisError("beads change their species while they move")
-            return self_diffusivity(moved[:, beads], clock.record_every_ps * 1e-12, "nm^2/s")
+            found = self_diffusivity(moved[:, beads], clock.record_every_ps * 1e-12, "nm^2/s")
+            if clock.accelerated_clock:
+                found = dataclasses.replace(found, method=f"{found.method}; clock of the stage, not the physical one")
+            return found
 
         out.add(f"self_diffusivity_{names[k]}", motion)
 
@@ -518,6 +521,7 @@ def _last_frame(trajectory: Trajectory) -> dict[str, np.ndarray]:
         "final_position": last.position[0], "final_species": last.species[0].astype(np.int64),
         "lengths": trajectory.lengths, "site_position": trajectory.sites.position,
         "site_species": np.array(trajectory.sites.species, np.int64), "sigma": trajectory.sigma,
+        "periodic_z": np.array(trajectory.periodic[2]),
     }  # fmt: skip
 
 

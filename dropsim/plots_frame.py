@@ -35,7 +35,7 @@ WALL_NM = 0.35
 @dataclasses.dataclass(frozen=True)
 class Scene:
     """Beads and sites of one frame. position, site_position: (N, 3) nm, wrapped in x and y; species,
-    site_species: (N,) codes; lengths: (3,) nm; sigma: (6,) nm by code."""
+    site_species: (N,) codes; lengths: (3,) nm; sigma: (6,) nm by code; periodic_z: no walls, z repeats."""
 
     position: Floats
     species: np.ndarray
@@ -43,6 +43,7 @@ class Scene:
     site_position: Floats
     site_species: np.ndarray
     sigma: Floats
+    periodic_z: bool = False
 
 
 def scene_from_curves(curves: Mapping[str, np.ndarray]) -> Scene | None:
@@ -57,6 +58,7 @@ def scene_from_curves(curves: Mapping[str, np.ndarray]) -> Scene | None:
         values["site_position"].astype(np.float64).reshape(-1, 3),
         values["site_species"].astype(int).reshape(-1),
         values["sigma"].astype(np.float64),
+        bool(curves.get("periodic_z", False)),
     )
 
 
@@ -122,13 +124,14 @@ def draw_view(axes: Axes, scene: Scene, view: View, *, scale_bar_nm: float = 2.0
     face, edge = colour + (1.0 - colour) * fade, 0.62 * colour + (1.0 - 0.62 * colour) * fade
 
     axes.set_aspect("equal")
-    below = 0.0 if view == "top" else WALL_NM
+    repeats = view == "top" or scene.periodic_z
+    below = 0.0 if repeats else WALL_NM
     margin = 0.02 * horizontal
     axes.set_xlim(-margin, horizontal + margin)
     axes.set_ylim(-below - margin, vertical + 0.09 * horizontal)
     box = Rectangle((0, 0), horizontal, vertical, fill=False, linewidth=0.0, transform=axes.transData)
     axes.add_patch(box)
-    places, index = _with_images(plane, radius, (horizontal, vertical if view == "top" else None))
+    places, index = _with_images(plane, radius, (horizontal, vertical if repeats else None))
     first = np.argsort(index, kind="stable")
     places, index = places[first], index[first]
     width = 2.0 * radius[index]
@@ -148,7 +151,7 @@ def draw_view(axes: Axes, scene: Scene, view: View, *, scale_bar_nm: float = 2.0
     beads.set_clip_path(box)
     if view == "top":
         _ring_centres(axes, scene, box)
-    _edges(axes, horizontal, vertical, view)
+    _edges(axes, horizontal, vertical, repeats)
     _scale_bar(axes, horizontal, vertical, scale_bar_nm)
     for side in axes.spines.values():
         side.set_visible(False)
@@ -185,14 +188,14 @@ def _ring_centres(axes: Axes, scene: Scene, box: Rectangle) -> None:
         rings.set_clip_path(box)
 
 
-def _edges(axes: Axes, horizontal: float, vertical: float, view: View) -> None:
+def _edges(axes: Axes, horizontal: float, vertical: float, repeats: bool) -> None:
     periodic = {"color": MUTED, "linewidth": 0.8, "linestyle": (0, (4, 3)), "zorder": 4}
     wall = {"color": INK, "linewidth": 1.0, "linestyle": "-", "zorder": 4}
     for x in (0.0, horizontal):
         axes.plot([x, x], [0.0, vertical], **periodic)
     for y in (0.0, vertical):
-        axes.plot([0.0, horizontal], [y, y], **(periodic if view == "top" else wall))
-    if view == "side":
+        axes.plot([0.0, horizontal], [y, y], **(periodic if repeats else wall))
+    if not repeats:
         wall_strip(axes, -WALL_NM, 0.0, vertical=False)
 
 

@@ -78,7 +78,7 @@ def _final_frame(summary: Summary, curves: Curves) -> Figure | None:
     for axes in (top, side):
         axes.set_anchor("N")
     top.set_title("from above", loc="left")
-    side.set_title("from the side, electrode below", loc="left")
+    side.set_title("from the side" if scene.periodic_z else "from the side, electrode below", loc="left")
     time = summary.get("time_ps")
     headline(figure, _title(summary) + ("" if time is None else f", final frame at {time:g} ps"))
     handles = legend_handles(scene)

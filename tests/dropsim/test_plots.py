@@ -1,6 +1,7 @@
 """Figures: which files appear, what is written on them, and that circles and numbers are the right size."""
 
 import ast
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -18,7 +19,7 @@ from dropsim.plots_frame import Scene, centred, draw_view
 from dropsim.plots_overview import frame_times
 from dropsim.plots_run import binned_mean
 from dropsim.plots_study import VERDICT_COLOURS, wrap_text
-from dropsim.plots_style import number_text
+from dropsim.plots_style import INK, number_text
 from dropsim.plots_tier import conversion_end, electrons_per_unit, event_window, frame_current_fA
 
 LENGTHS = np.array([6.0, 5.0, 4.0])
@@ -82,6 +83,9 @@ def run_curves(seed=0):
         "ledger_electrons_through_centres": electrons,
         "ledger_units_converted": electrons // 10,
         "ledger_lithium_from_reservoir": electrons,
+        "rdf_Li-S6_nm": np.arange(0.01, 2.0, 0.02),
+        "rdf_Li-S6": 1.0 + 3.0 * np.exp(-(((np.arange(0.01, 2.0, 0.02) - 0.46) / 0.05) ** 2)),
+        "rdf_Li-S6_error": np.full(100, 0.05),
     }
 
 
@@ -145,6 +149,7 @@ WORDS = {
     "charge_density": ["|ρ| of sulfur beads (e/Å³)", "net ρ of mobile ions (e/Å³)", "z (nm)", "Mo centres"],
     "ledger": ["current (e/ps)", "electrons (e)", "time (ps, compressed reaction clock)", "128.4 ps"],
     "conversion": ["projected area (nm²)", "beads", "time (ps, compressed", "0.66 [0.50, 0.82]", "128.4 ps"],
+    "structure": ["distance r (nm)", "pair distribution g(r)", "Li–S6"],
 }
 
 
@@ -181,6 +186,7 @@ NEEDED = {
     "charge_density": "profile_sulfur",
     "ledger": "ledger_units_converted",
     "conversion": "react_size",
+    "structure": "rdf_Li-S6_nm",
 }
 
 
@@ -273,6 +279,21 @@ def test_a_bead_on_a_periodic_edge_goes_on_at_the_other_side():
         assert np.unique(np.asarray(beads.get_widths())).round(9).tolist() == [0.4, 0.6]
     edge = np.sort(np.asarray(beads.get_offsets())[:, 0])
     np.testing.assert_allclose(edge, [0.1, 3.0, 6.1])
+
+
+def test_a_box_without_walls_shows_none():
+    """From the side a bulk box has four periodic edges and no hatched strip, and beads go on through all of them."""
+    one = scene([[0.1, 2.5, 0.1], [3.0, 2.5, 1.0]], [1, 0])
+    images, solid, strips = {}, {}, {}
+    for bulk in (False, True):
+        axes, _, _ = rendered(dataclasses.replace(one, periodic_z=bulk), "side")
+        (beads,) = (c for c in axes.collections if isinstance(c, EllipseCollection))
+        images[bulk] = len(beads.get_offsets())
+        solid[bulk] = sum(line.get_linestyle() == "-" and line.get_color() == INK for line in axes.lines)
+        strips[bulk] = sum(bool(patch.get_hatch()) for patch in axes.patches)
+    assert images == {False: 3, True: 5}
+    assert solid == {False: 3, True: 1}  # the scale bar, and the two walls
+    assert strips == {False: 1, True: 0}
 
 
 def test_nearer_beads_cover_farther_ones_and_hidden_centres_are_ringed():
