@@ -19,7 +19,7 @@ from dropsim import __version__
 from dropsim.build import Built, build, build_stage
 from dropsim.checkpoint import load_checkpoint, save_checkpoint
 from dropsim.config import Config, config_hash
-from dropsim.errors import TrajectoryError
+from dropsim.errors import BuildError, TrajectoryError
 from dropsim.event_log import EVENT_COLUMNS, LEDGER_COLUMNS, event_rows, ledger_rows
 from dropsim.progress import Progress, ProgressCallback
 from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, owned, read_config, replica_of, run_folder
@@ -80,6 +80,7 @@ def header(config: Config, replica: int, built: Built) -> TrajectoryHeader:
         site_position=np.asarray(system.site_position, np.float64),
         site_species=np.asarray(system.site_species),
         lengths=np.asarray(system.box.lengths, np.float64),
+        periodic=system.box.periodic,
         stages=tuple(
             StageRecord(s.name, s.integrator, 1e3 * s.timestep_ps, s.record_steps * s.timestep_ps, s.accelerated)
             for s in built.plan
@@ -102,7 +103,31 @@ def header(config: Config, replica: int, built: Built) -> TrajectoryHeader:
         series=SERIES_COLUMNS,
         events=EVENT_COLUMNS,
         ledger=LEDGER_COLUMNS,
+        coulomb=coulomb_text(built.splitting),
+        coulomb_error=built.coulomb_error,
     )
+
+
+def coulomb_text(splitting: Splitting) -> str:
+    """How the Coulomb sum is split, in words."""
+    waves = " x ".join(map(str, splitting.waves))
+    how = f"mesh of {waves} points, order {splitting.order}" if splitting.order else f"Ewald, waves to {waves}"
+    return f"{how}, cutoff {splitting.cutoff_nm:.4g} nm, alpha {splitting.splitting_per_nm:.4g} /nm"
+
+
+def refuse_coarse_mesh(built: Built, tolerance: float) -> None:
+    """Raise BuildError where a mesh that the file gives misses the tolerance by far on this very start.
+
+    `dropsim tune` measured it on another start of the same system, which moves the error by some percent: up to twice
+    the tolerance passes.
+    """
+    error = built.coulomb_error
+    if error is not None and not error <= 2.0 * tolerance:
+        raise BuildError(
+            f"electrostatics.mesh = {list(built.splitting.waves)}: the relative force error is {error:.2g}, "
+            f"electrostatics.force_tolerance = {tolerance:g}: take the lines that 'dropsim tune' prints, leave the "
+            "splitting out, or raise the tolerance"
+        )
 
 
 def stage_start(plan: tuple[Stage, ...], index: int) -> tuple[int, float]:
@@ -253,6 +278,7 @@ def _begin(folder: Path, config: Config, replica: int, progress: ProgressCallbac
             f"'dropsim analyze {folder}' reads it; delete the folder to start over"
         )
     built = build(config, replica)
+    refuse_coarse_mesh(built, config.electrostatics.force_tolerance)
     try:
         (folder / CONFIG).write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:

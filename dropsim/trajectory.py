@@ -96,7 +96,8 @@ class TrajectoryHeader:
     site_species: (n_sites,) int; lengths: (3,) float, nm; periodic: per axis; stages: in the order of the
     run; config_json: the resolved configuration; config_hash: of it; seed, replica: of the random numbers;
     versions: program -> version; device, precision, commit: of the run; created: ISO 8601; series, events,
-    ledger: the columns that will be written; author: for the H5MD header.
+    ledger: the columns that will be written; author: for the H5MD header; coulomb: how the Coulomb sum is split, in
+    words; coulomb_error: relative rms error of its forces at the start, None where it was not measured.
     """
 
     species_names: tuple[str, ...]
@@ -122,6 +123,8 @@ class TrajectoryHeader:
     ledger: tuple[Column, ...] = ()
     periodic: tuple[bool, bool, bool] = (True, True, False)
     author: str = "dropsim"
+    coulomb: str = ""
+    coulomb_error: float | None = None
 
     def __post_init__(self) -> None:
         n_species, n_sites = len(self.species_names), len(self.site_species)
@@ -727,8 +730,10 @@ def _lay_out(file: _Handle, header: TrajectoryHeader) -> None:
 
     own = file.create_group("dropsim")
     own.attrs["layout_version"] = LAYOUT_VERSION
-    for name in ("config_hash", "seed", "replica", "device", "precision", "commit", "created"):
+    for name in ("config_hash", "seed", "replica", "device", "precision", "commit", "created", "coulomb"):
         own.attrs[name] = getattr(header, name)
+    if header.coulomb_error is not None:
+        own.attrs["coulomb_error"] = header.coulomb_error
     own.create_group("versions").attrs.update(header.versions)
     text = h5py.string_dtype()
     own.create_dataset("config", data=header.config_json, dtype=text)  # attributes end at 64 kB
