@@ -44,7 +44,7 @@ def relative_error(
     """Rms error of the Coulomb forces on the targets over their rms Coulomb force.
 
     parameters, neighbors: the splitting to judge, and a list for its cutoff or None for all pairs; exact: (T, 3) of
-    `exact_coulomb_forces`.
+    `exact_coulomb_forces`. Without any exact force 0 where none was found either, else infinite.
     """
     charge = system.force_field.charge
     found = jax.jit(coulomb_energy_forces)(
@@ -57,4 +57,6 @@ def relative_error(
         neighbors,
     )[1]
     deviation = np.asarray(found, np.float64)[targets] - exact
-    return math.sqrt((deviation**2).sum() / (exact**2).sum())
+    missed, whole = float((deviation**2).sum()), float((exact**2).sum())
+    # Without charges there is no force to be relative to.
+    return math.sqrt(missed / whole) if whole > 0 else (0.0 if missed == 0 else math.inf)
