@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dropsim.check_scales import (
@@ -24,7 +25,14 @@ from dropsim.check_scales import (
     particle_charging,
     saturation_mM,
 )
-from dropsim.composition import LANGEVIN, composition, counts, relative_permittivity
+from dropsim.composition import (
+    LANGEVIN,
+    composition,
+    counts,
+    has_droplet_tier,
+    lennard_jones_range_nm,
+    relative_permittivity,
+)
 from dropsim.units import bjerrum_length_nm, number_density_per_nm3, thermal_energy
 
 if TYPE_CHECKING:
@@ -126,7 +134,13 @@ def _electrostatic_rows(config: Config) -> list[Quantity]:
             "ions per volume times d^3",
         ),
         Quantity(group, "saturation c_sat", saturation, "mM", saturation_how),
-        Quantity(group, "supersaturation c/c_sat", supersaturation, "1", "droplets only at centres: 1 to 5"),
+        Quantity(
+            group,
+            "supersaturation c/c_sat",
+            supersaturation,
+            "1",
+            "above 1 droplets last" if config.box.geometry == "bulk" else "droplets only at centres: 1 to 5",
+        ),
     ]
 
 
@@ -161,7 +175,9 @@ def _dynamics_rows(config: Config) -> list[Quantity]:
                     f"{name}: clock",
                     clock_acceleration(config, stage),
                     "1",
-                    "kT / (m friction) over the physical diffusivity of S6: how much faster beads move",
+                    "no friction: beads fly, there is no diffusive clock"
+                    if math.isinf(clock_acceleration(config, stage))
+                    else "kT / (m friction) over the physical diffusivity of S6: how much faster beads move",
                 )
             )
         else:
@@ -229,7 +245,7 @@ def _compression(config: Config) -> float:
 
 
 def _kinetics_rows(config: Config) -> list[Quantity]:
-    if not config.kinetics.enabled:
+    if not has_droplet_tier(config):
         return []
     group = "droplet tier"
     scales = droplet_scales(config)
@@ -278,12 +294,20 @@ def _cost_rows(config: Config) -> list[Quantity]:
 def warnings(config: Config) -> list[str]:
     """One line for each reason to doubt that the run shows what it is meant to; empty if there is none."""
     return [
+        *_start_warnings(config),
         *_supersaturation_warnings(config),
         *_size_warnings(config),
         *_stage_warnings(config),
         *_reaction_warnings(config),
         *_kinetics_warnings(config),
     ]
+
+
+def _start_warnings(config: Config) -> list[str]:
+    file = config.start.file
+    if file is None or Path(file).is_file():
+        return []
+    return [f"start.file: {file} does not exist: the run will stop before its first step"]
 
 
 def _supersaturation_warnings(config: Config) -> list[str]:
@@ -306,7 +330,7 @@ def _supersaturation_warnings(config: Config) -> list[str]:
             f"electrolyte.li2s6_mM: {whole.li2s6_mM:.3g} mM is below saturation ({saturation:.3g} mM): "
             "no droplet lasts; raise the concentration or lower the permittivity"
         ]
-    if ratio >= high:
+    if ratio >= high and config.box.geometry == "slab":
         return [
             f"electrolyte.li2s6_mM: {ratio:.3g} times saturation ({saturation:.3g} mM): droplets also "
             f"form in the bulk, without centres; stay below {high:g} times"
@@ -324,11 +348,25 @@ def _size_warnings(config: Config) -> list[str]:
             f"({radius:.2g} nm): it would feel its own images"
         )
     whole = composition(config)
-    if whole.net_charge_e != 0:
+    half = 0.5 * min(
+        config.box.lateral_nm if config.box.geometry == "slab" else (*config.box.lateral_nm, config.box.height_nm)
+    )
+    reach = lennard_jones_range_nm(config, whole)
+    cutoff = min(config.electrostatics.cutoff_nm or half, half)
+    if cutoff < reach:
+        key = "box" if cutoff == half else "electrostatics.cutoff_nm"
         found.append(
-            f"electrostatics.net_charge: {whole.net_charge_e:+.4g} e are balanced by a uniform charge, "
-            "which real electrolytes do not have"
+            f"{key}: Lennard-Jones is cut at {cutoff:.3g} nm ({'half the box' if cutoff == half else 'the cutoff'}) "
+            f"instead of {reach:.3g} nm, 2.5 sigma of the largest bead: another model"
         )
+    if whole.net_charge_e != 0:
+        balance = {
+            "electrode": "balanced by a uniform charge of the electrode plane",
+            "background": "balanced by a uniform charge of the volume, which real electrolytes do not have",
+            "keep": "not balanced: ions far from the electrode feel its field",
+        }
+        how = balance.get(config.electrostatics.net_charge, "not balanced")
+        found.append(f"electrostatics.net_charge: {whole.net_charge_e:+.4g} e are {how}")
     return found
 
 
@@ -336,6 +374,10 @@ def _stage_warnings(config: Config) -> list[str]:
     found = []
     curvature = contact_curvature_kT_per_nm2(config)
     for index, stage in enumerate(config.stages):
+        default = type(stage).model_fields["friction_per_ps"].default
+        if stage.friction_per_ps != default and (stage.integrator not in LANGEVIN or stage.friction == "species"):
+            why = 'friction = "species"' if stage.integrator in LANGEVIN else f'integrator = "{stage.integrator}"'
+            found.append(f"stages.{index}.friction_per_ps: {stage.friction_per_ps:g} is not used with {why}")
         key = f"stages.{index}.timestep_fs"
         if stage.integrator in LANGEVIN:
             phase = _langevin_phase(config, stage)
@@ -343,7 +385,12 @@ def _stage_warnings(config: Config) -> list[str]:
                 longest = stage.timestep_fs * LANGEVIN_PHASE_LIMIT / phase
                 found.append(f"{key}: {stage.timestep_fs:g} fs is too long for ion contacts; at most {longest:.2g} fs")
             faster = clock_acceleration(config, stage)
-            if faster > 2:
+            if stage.friction == "uniform" and stage.friction_per_ps == 0:
+                found.append(
+                    f"stages.{index} ({stage.name}): without friction the energy is constant, not the temperature; "
+                    "its times and diffusivities are not physical"
+                )
+            elif faster > 2:
                 found.append(
                     f"stages.{index} ({stage.name}): the Langevin clock is about {faster:.3g} times fast; "
                     "its times and diffusivities are not physical"
@@ -387,7 +434,7 @@ def _reaction_warnings(config: Config) -> list[str]:
 
 
 def _kinetics_warnings(config: Config) -> list[str]:
-    if not config.kinetics.enabled:
+    if not has_droplet_tier(config):
         return []
     found = []
     scales = droplet_scales(config)

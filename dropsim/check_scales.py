@@ -50,25 +50,33 @@ BROWNIAN_STEP_LIMITS = {"leimkuhler-matthews": 0.030, "euler-maruyama": 0.012}
 
 @dataclass(frozen=True)
 class CostModel:
-    """Seconds and bytes of a run: t_step = overhead + per_pair n_mobile (n_mobile + n_sites)."""
+    """Seconds and bytes of a run: t_step = overhead + per_pair n_mobile (n_mobile + n_sites), or with a particle mesh
+    and neighbour lists, above `mesh_above` charges, overhead + per_charge (n_mobile + n_sites)."""
 
     seconds_overhead: float
     seconds_per_pair: float
+    seconds_per_charge: float
+    mesh_above: int
     seconds_compile: float
     memory_MB: float
     bytes_per_bead_and_frame: float
-    basis: str
+    basis_pairs: str
+    basis_mesh: str
 
 
 # All pairs, one core: 4458 and 335 steps/s at 264 and 1053 charges (benchmarks/results/engine.md); about 30 at 2930,
 # seen once, of which no result is committed (benchmarks/engine.py without --quick gives it).
+# Mesh: 43 steps/s at 30,000 charges on both cores of the same machine.
 COST_MODEL = CostModel(
     seconds_overhead=1e-5,
     seconds_per_pair=4e-9,
+    seconds_per_charge=7.75e-7,
+    mesh_above=3000,
     seconds_compile=25.0,
     memory_MB=800.0,
     bytes_per_bead_and_frame=0.6 * (12 + 12 + 1 + 1),
-    basis="4 ns a pair (AMD EPYC), one core for each replica, plus compilation",
+    basis_pairs="4 ns a pair (AMD EPYC), one core for each replica, plus compilation",
+    basis_mesh="0.8 us a charge (particle mesh, two cores of an AMD EPYC), plus compilation",
 )
 
 
@@ -171,7 +179,8 @@ def dense_density_per_nm3(config: Config) -> float:
 
 
 def droplet_radius_in_box_nm(config: Config) -> float:
-    """Radius (nm) of a hemisphere on the wall that holds all Li2S6 above saturation; 0 if there is none."""
+    """Radius (nm) of a hemisphere on the wall, in bulk of a sphere, that holds all Li2S6 above saturation; 0 if there
+    is none."""
     whole = composition(config)
     saturation, _ = saturation_mM(config)
     if math.isnan(saturation):
@@ -181,7 +190,8 @@ def droplet_radius_in_box_nm(config: Config) -> float:
     if whole.li2s6_mM <= saturation:
         return 0.0
     n = whole.n_S6 * (1 - saturation / whole.li2s6_mM)
-    return (3 * n / (2 * math.pi * dense_density_per_nm3(config))) ** (1 / 3)
+    solid_angle = 4 * math.pi if config.box.geometry == "bulk" else 2 * math.pi
+    return (3 * n / (solid_angle * dense_density_per_nm3(config))) ** (1 / 3)
 
 
 def brownian_step_limit(integrator: str) -> float:
@@ -344,7 +354,9 @@ def cost(config: Config) -> Cost:
     steps = sum(round(stage.duration_ps * 1000.0 / stage.timestep_fs) for stage in config.stages)
     frames = sum(round(stage.duration_ps / stage.record_every_ps) for stage in config.stages)
     n_charges = whole.n_mobile + whole.n_sites
-    per_step = model.seconds_overhead + model.seconds_per_pair * whole.n_mobile * n_charges
+    mesh = config.electrostatics.method != "ewald" and n_charges > model.mesh_above
+    work = model.seconds_per_charge if mesh else model.seconds_per_pair * whole.n_mobile
+    per_step = model.seconds_overhead + work * n_charges
     replicas = config.run.replicas
     rounds = math.ceil(replicas / (os.cpu_count() or 1))
     return Cost(
@@ -353,5 +365,5 @@ def cost(config: Config) -> Cost:
         run_s=model.seconds_compile + per_step * steps * rounds,
         memory_MB=model.memory_MB,
         files_MB=model.bytes_per_bead_and_frame * n_charges * frames * replicas / 1e6,
-        basis=model.basis,
+        basis=model.basis_mesh if mesh else model.basis_pairs,
     )

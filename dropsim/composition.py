@@ -42,6 +42,11 @@ def langevin_frictions_per_ps(config: Config, stage: StageConfig) -> dict[str, f
     }
 
 
+def has_droplet_tier(config: Config) -> bool:
+    """Whether the droplet tier belongs to the configuration: it is of a droplet on an electrode."""
+    return config.kinetics.enabled and config.box.geometry == "slab"
+
+
 @dataclass(frozen=True)
 class Composition:
     """Whole particle numbers of a configuration, with the concentrations and charge that they give.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dropsim.composition import composition, lattice_shape, patch_capacity
+from dropsim.composition import composition, has_droplet_tier, lattice_shape, patch_capacity
 from dropsim.toml_lines import KeyPath, key_name
 from dropsim.units import MILLIMOLAR_PER_NM3
 
@@ -21,6 +21,8 @@ WHOLE_WITHIN = 1e-6
 # A lattice is stretched to the box by at most this fraction of its spacing.
 LATTICE_STRETCH = 0.01
 FS_PER_PS = 1000.0
+# The kernel of a slab levels off within 8 mesh points beyond the charges, on either side.
+LEAST_SLAB_MESH_Z = 17
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,12 @@ def _electrostatics_problems(config: Config) -> Iterator[Problem]:
         )
     if given and electrostatics.method == "ewald":
         yield Problem((given[0], ("electrostatics", "method")), 'belongs to the mesh; allowed with "mesh" or "auto"')
+    if electrostatics.mesh is not None and config.box.geometry == "slab" and electrostatics.mesh[2] < LEAST_SLAB_MESH_Z:
+        yield Problem(
+            (mesh, ("box", "geometry")),
+            "the mesh of a slab has 8 points beyond the charges on either side along z; allowed: at least "
+            f"{LEAST_SLAB_MESH_Z} points along z",
+        )
 
 
 def _start_problems(config: Config) -> Iterator[Problem]:
@@ -276,7 +284,7 @@ def _multiple_problem(key: KeyPath, value: float, unit_key: KeyPath, unit: float
 
 def _kinetics_problems(config: Config) -> Iterator[Problem]:
     kinetics = config.kinetics
-    if not kinetics.enabled:
+    if not has_droplet_tier(config):
         return
     protocol_key: KeyPath = ("kinetics", "protocol")
     if not kinetics.protocol:

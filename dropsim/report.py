@@ -11,6 +11,7 @@ import numpy as np
 
 from dropsim.analysis import CURVES, analyse_run, write_json
 from dropsim.compare import KIND_LETTERS, combined, compare, estimate_from_dict
+from dropsim.composition import has_droplet_tier
 from dropsim.droplet_tier import DropletTier, run_droplet_tier, write_droplet_tier
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.observables.estimate import Estimate
@@ -27,6 +28,8 @@ CONDITION_ROWS = (
     ("vapour_concentration", "Li2S6 beside droplets", "mM"),
     ("dense_density", "density in droplets", "nm^-3"),
 )
+# The same of a bulk box: beginning of the key, heading before what the rest of the key names.
+BULK_HEADINGS = {"rdf_peak_": "largest g(r),", "self_diffusivity_": "diffusivity,"}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -76,12 +79,13 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     conditions = {key: combined([s for _, s in members]) for key, members in groups.items()}
     config = read_config(groups[main][0][0])
     tier, tier_numbers, tier_summary = None, None, None
-    if droplet_tier and config.kinetics.enabled:
+    if droplet_tier and has_droplet_tier(config):
         source = ", ".join(f.name for f, _ in groups[main])
         tier = run_droplet_tier(config, conditions[main][0], source)
         tier_summary = write_droplet_tier(root, tier, source)
         tier_numbers = (tier.estimates, tier.missing)
-    rows = compare(conditions, main, tier_numbers)
+    # The published values are of droplets on an electrode: a box without one is not set beside them.
+    rows = [] if config.box.geometry == "bulk" else compare(conditions, main, tier_numbers)
     result = {
         "study": name,
         "main": main,
@@ -109,14 +113,13 @@ def condition_row(
     key: str, members: Sequence[tuple[Path, Mapping[str, Any]]], estimates: Mapping[str, Estimate]
 ) -> dict[str, Any]:
     """One condition for the table and the figure: joined estimates, and each replica's own value."""
+    keys = [k for k, _, _ in CONDITION_ROWS] + sorted(k for k in estimates if k.startswith(tuple(BULK_HEADINGS)))
     return {
         "name": key,
         "title": members[0][1]["title"],
         "role": members[0][1]["role"],
-        "estimates": {k: estimates[k].to_dict() for k, _, _ in CONDITION_ROWS if k in estimates},
-        "replica_values": {
-            k: [s["estimates"][k]["value"] for _, s in members if k in s["estimates"]] for k, _, _ in CONDITION_ROWS
-        },
+        "estimates": {k: estimates[k].to_dict() for k in keys if k in estimates},
+        "replica_values": {k: [s["estimates"][k]["value"] for _, s in members if k in s["estimates"]] for k in keys},
     }
 
 
@@ -133,7 +136,9 @@ def draw_study(
 
     figures = root / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    plot_comparison(figures / "comparison", list(result["rows"]), f"{result['study']}: dropsim beside the experiment")
+    if result["rows"]:
+        title = f"{result['study']}: dropsim beside the experiment"
+        plot_comparison(figures / "comparison", list(result["rows"]), title)
     controls = sorted(k for k in groups if k != main)
     if not controls:
         return
@@ -191,21 +196,37 @@ def print_report(result: Mapping[str, Any]) -> None:
             Text(KIND_LETTERS[row["kind"]]),
             end_section=True,
         )
-    console.print(table)
-    console.print(Text("is: " + "; ".join(f"{letter} {kind}" for kind, letter in KIND_LETTERS.items())))
-    if len(result["conditions"]) > 1:
-        table = Table(title="\nthe main run and its controls (± one standard error)", title_justify="left", box=None)
+    if table.row_count:
+        console.print(table)
+        console.print(Text("is: " + "; ".join(f"{letter} {kind}" for kind, letter in KIND_LETTERS.items())))
+    shown = shown_rows(result["conditions"])
+    if shown and (len(result["conditions"]) > 1 or not result["rows"]):
+        controls = "the main run and its controls" if len(result["conditions"]) > 1 else str(result["study"])
+        table = Table(title=f"\n{controls} (± one standard error)", title_justify="left", box=None)
         table.add_column("", overflow="fold")
         for row in result["conditions"]:
             n = result["replicas"][row["name"]]
             table.add_column(f"{row['name']} ({n} run{'s' if n > 1 else ''})", justify="right", overflow="fold")
-        for key, heading, unit in CONDITION_ROWS:
+        for key, heading, unit in shown:
             cells = [short_estimate(row["estimates"].get(key)) for row in result["conditions"]]
             table.add_row(Text(heading if unit == "1" else f"{heading}, {unit}"), *map(Text, cells))
         console.print(table)
     tier = result.get("droplet_tier")
     if tier:
         console.print(Text(f"\ndroplet tier: {tier['inputs_note']}; {tier['facts']['closure_note']}"))
+
+
+def shown_rows(conditions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Key, heading and unit of the rows of the table of conditions: those of slabs where one is a slab, and of bulk."""
+    found = {key: values["unit"] for row in conditions for key, values in row["estimates"].items()}
+    bulk = [
+        (key, f"{heading} {key.removeprefix(beginning)}", found[key])
+        for beginning, heading in BULK_HEADINGS.items()
+        for key in sorted(found)
+        if key.startswith(beginning)
+    ]
+    slab = list(CONDITION_ROWS) if not bulk or any(key in found for key, _, _ in CONDITION_ROWS) else []
+    return slab + bulk
 
 
 TEMPERATURE_KEY = "configurational_temperature_"
