@@ -224,7 +224,8 @@ class StartConfig(Section):
         0.0,
     )
     names: Annotated[
-        dict[str, Literal["Li", "S6", "TFSI"]], Field(description="atom type or name of the file = bead")
+        dict[str, Literal["Li", "S6", "TFSI", "none"]],
+        Field(description="atom type or name of the file = bead; none leaves it out"),
     ] = {}
 
 
@@ -278,7 +279,9 @@ class ProtocolStep(Section):
 class KineticsConfig(Section):
     """The droplet tier. A key left out whose default is none is taken from the particle run, where that has it."""
 
-    enabled: bool = True
+    enabled: Annotated[bool, Field(description="whether to run it; never for a bulk box, which has no electrode")] = (
+        True
+    )
     protocol: tuple[ProtocolStep, ...] = (
         ProtocolStep(potential_V=-0.5, duration_s=120.0),
         ProtocolStep(potential_V=0.5, duration_s=120.0),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dropsim.config import Config
-from dropsim.errors import BuildError
+from dropsim.errors import BuildError, TrajectoryError
 from dropsim.initial import compact_droplet, insert_random, layered_film
 from dropsim.structure_files import arrange, read_structure
 
@@ -32,9 +32,13 @@ def start_positions(
     if start.kind == "file":
         if start.file is None:
             raise BuildError("start.file is missing: name the file to start from")
-        structure = read_structure(Path(start.file), start.frame, species_of=start.names)
+        names = {name: None if bead == "none" else bead for name, bead in start.names.items()}
         bulk = config.box.geometry == "bulk"
-        return arrange(structure, species, lengths, periodic_z=bulk, shift_nm=start.shift_nm).position
+        try:
+            structure = read_structure(Path(start.file), start.frame, species_of=names)
+            return arrange(structure, species, lengths, periodic_z=bulk, shift_nm=start.shift_nm).position
+        except (BuildError, TrajectoryError) as error:
+            raise type(error)(f"start.file: {error}") from error
     common = (
         species, sigma, lengths, z_range, site_position, site_species, config.box.geometry == "bulk",
         config.run.seed, replica,

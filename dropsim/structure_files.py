@@ -116,8 +116,7 @@ def arrange(
             if abs(structure.box[axis] - box[axis]) > SAME_LENGTH_NM:
                 raise BuildError(
                     f"{structure.source}: its periodic box is {_lengths(structure.box)} nm, that of the run "
-                    f"{_lengths(box)} nm: change box.lateral_nm{' or box.height_nm' if periodic_z else ''}, or have "
-                    "the structure put in the middle"
+                    f"{_lengths(box)} nm: change box.lateral_nm{' or box.height_nm' if periodic_z else ''}"
                 )
     position = position + np.asarray(shift_nm, np.float64)
     for axis in range(3):
@@ -129,8 +128,8 @@ def arrange(
         first = int(np.flatnonzero(outside)[0])
         raise BuildError(
             f"{structure.source}: bead {numbers[first]} ({SPECIES[kinds[first]]}) is at ({_lengths(position[first])}) "
-            f"nm, and {int(outside.sum())} of {len(position)} beads are outside the box of {_lengths(box)} nm: shift "
-            "the structure, or change box.lateral_nm or box.height_nm"
+            f"nm, and {int(outside.sum())} of {len(position)} beads are outside the box of {_lengths(box)} nm: change "
+            "start.shift_nm, box.lateral_nm or box.height_nm"
         )
     order = np.empty(len(species), np.int64)
     for kind in np.unique(species):
@@ -227,8 +226,8 @@ class _Names:
             numbers.append(-1 if number is None else number)
         if unknown:
             raise TrajectoryError(
-                f"{source}: no species is known for {', '.join(map(repr, unknown))}: give species_of with one of "
-                f"{', '.join(SPECIES)} for each, or none to leave it out"
+                f"{source}: no species is known for {', '.join(map(repr, unknown))}: say in start.names which bead "
+                "each is (Li, S6 or TFSI), or none to leave it out"
             )
         species = np.array(numbers, np.int32)[inverse] if len(names) else np.empty(0, np.int32)
         rows = np.flatnonzero(species >= 0)
@@ -284,7 +283,10 @@ def _read_by_mdanalysis(path: Path, frame: int, names: _Names) -> Structure:
     except TrajectoryError:
         raise
     except Exception as error:  # readers of many formats raise what they please
-        raise TrajectoryError(f"{path} could not be read by MDAnalysis: {str(error).splitlines()[:1]}") from error
+        raise TrajectoryError(
+            f"{path} could not be read by MDAnalysis: {str(error).partition(chr(10))[0]}; give a .h5md of dropsim, "
+            "a LAMMPS data file, a .gro or a .pdb"
+        ) from error
     box = None
     if dimensions is not None and np.all(dimensions[:3] > 0):
         if np.any(np.abs(dimensions[3:] - 90) > 1e-3):
@@ -420,8 +422,8 @@ class _DataFile:
         except KeyError:
             raise self.error(
                 line,
-                f"no species is known for type {word}: write its name after its mass, as '{word} 7.0  # Li', or "
-                f"give species_of with one of {', '.join(SPECIES)} for it",
+                f"no species is known for type {word}: write its name after its mass, as '{word} 7.0  # Li', or say in "
+                "start.names which bead it is (Li, S6 or TFSI), or none to leave it out",
             ) from None
         return kinds[word]
 

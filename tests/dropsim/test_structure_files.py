@@ -168,7 +168,7 @@ def test_metal_units(tmp_path):
         (r"^3 2 1\.0", "3.5 2 1.0", r"line 22: '3\.5', where a whole number is needed"),
         (r"^3 2 1\.0", "1 2 1.0", r"line 23: atom 1 is there a second time"),
         (r"^3 2 1\.0 -5", "3 2 1.0", r"line 22: 8 columns, where 6 or 9 are needed"),
-        (r"^3 2 1\.0", "3 4 1.0", r"line 22: no species is known for type 4: .*species_of"),
+        (r"^3 2 1\.0", "3 4 1.0", r"line 22: no species is known for type 4: .*start\.names"),
         (r"# charge", "# sphere", r"line 20: atom style 'sphere'; styles that are read: atomic, charge"),
         (r"^3 atoms", "4 atoms", r"3 lines of Atoms, the header says 4"),
         (r"^5\.0 65\.0", "65.0 5.0", r"line 7: zhi = 5 is not above zlo = 65"),
@@ -291,7 +291,7 @@ def test_files_that_mdanalysis_reads(tmp_path, ending):
     np.testing.assert_allclose(structure.box, BOX, rtol=1e-6)
     if ending == "gro":
         np.testing.assert_allclose(structure.velocity, VELOCITY, atol=6e-5)
-    with pytest.raises(TrajectoryError, match=r"no species is known for 'NTF', 'PS': give species_of"):
+    with pytest.raises(TrajectoryError, match=r"no species is known for 'NTF', 'PS': say in start\.names"):
         read_structure(path)
     with pytest.raises(TrajectoryError, match=r"frames 0\.\.0, not 1"):
         read_structure(path, 1, species_of={"PS": "S6", "NTF": "TFSI"})
