@@ -11,7 +11,7 @@ import functools
 import importlib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -340,12 +340,12 @@ def openmm_box(settings: Settings) -> Outcome:
     cutoff = 0.499 * min(BULK)
     alpha = 4.3 / cutoff
 
-    def of(scene: Scene, **choices: Any) -> Solution:
+    def of(scene: Scene, choices: Mapping[str, Any]) -> Solution:
         energy, forces = openmm_coulomb(scene.position, scene.charge, scene.lengths, cutoff=cutoff, **choices)
         return Solution(energy / COULOMB_KJ_NM_PER_MOL_E2, forces / COULOMB_KJ_NM_PER_MOL_E2)
 
     for scene, solved in solved_scenes(settings, False):
-        theirs = of(scene, method="Ewald", tolerance=1e-8)
+        theirs = of(scene, {"method": "Ewald", "tolerance": 1e-8})
         for name, ours in solved.items():
             results += compared(
                 f"{scene.name}, {name} against OpenMM Ewald",
@@ -355,7 +355,7 @@ def openmm_box(settings: Settings) -> Outcome:
                 tolerance(name, settings, 1e-6),
                 "OpenMM's sum, asked for 1e-8, leaves a few 1e-8",
             )
-        coarse, fine = (of(scene, method="PME", alpha=alpha, mesh=mesh) for mesh in (48, 96))
+        coarse, fine = (of(scene, {"method": "PME", "alpha": alpha, "mesh": mesh}) for mesh in (48, 96))
         refined = relative_force_error(coarse.forces, fine.forces)
         results.append(
             Result(
