@@ -219,7 +219,9 @@ def test_commands_in_the_text_exist(page):
 def keys_of(values, path=""):
     for name, value in values.items():
         here = f"{path}.{name}" if path else name
-        if isinstance(value, dict):
+        if isinstance(value, dict) and here in leaf_entries():
+            yield here  # a table of the user's own names
+        elif isinstance(value, dict):
             yield from keys_of(value, here)
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ from typer.testing import CliRunner
 import dropsim.build
 from dropsim.analysis import analyse_run
 from dropsim.build import build
+from dropsim.check import derived_quantities, warnings
+from dropsim.check_scales import COST_MODEL, cost, droplet_radius_in_box_nm
 from dropsim.checkpoint import load_checkpoint
 from dropsim.cli import app
+from dropsim.composition import composition, has_droplet_tier
 from dropsim.config_load import load_config, load_config_text
-from dropsim.errors import ConfigError
-from dropsim.run import resume_replica, run_replica
+from dropsim.errors import BuildError, ConfigError, TrajectoryError
+from dropsim.run import refuse_coarse_mesh, resume_replica, run_replica
 from dropsim.run_folder import CHECKPOINT, TRAJECTORY, run_folder
-from dropsim.splitting import Splitting, choose_splitting
+from dropsim.splitting import ALL_PAIRS_BELOW, Splitting, choose_splitting
 from dropsim.structure_files import write_lammps_data
 from dropsim.system import LI, S6
 from dropsim.trajectory import open_trajectory
@@ -183,8 +187,6 @@ def test_few_charges_are_summed_exactly_and_many_on_a_mesh(monkeypatch):
 
 
 def with_composition(text):
-    from dropsim.composition import composition
-
     config = load_config_text(text)
     return config, composition(config)
 
@@ -273,3 +275,124 @@ def test_frictions_of_the_species(tmp_path):
     assert friction[LI] == pytest.approx(kT / (100.0 * 2.5e-4), rel=1e-6)
     uniform = dataclasses.replace(built.plan[0], friction_per_ps=(1.0,) * 6)
     assert jnp.all(uniform.of(built.system).friction == 1.0)
+
+
+# --- what a user sees ---------------------------------------------------------------------------------------------
+
+
+def test_a_bulk_trajectory_says_that_z_repeats(bulk_run, tmp_path):
+    """In H5MD, in extended XYZ and in the reader: without it other programs would open the third pair of faces."""
+    folder, _ = bulk_run
+    with h5py.File(folder / TRAJECTORY) as file:
+        assert list(file["particles/trajectory/box"].attrs["boundary"]) == ["periodic"] * 3
+    with open_trajectory(folder / TRAJECTORY) as trajectory:
+        assert trajectory.periodic == (True, True, True)
+        assert trajectory.metadata["coulomb"].startswith("Ewald, waves to ")
+    result = CliRunner().invoke(app, ["export", str(folder), "--to", "extxyz", "-o", str(tmp_path / "x.extxyz")])
+    assert result.exit_code == 0, result.stderr
+    assert 'pbc="T T T"' in (tmp_path / "x.extxyz").read_text().splitlines()[1]
+
+
+def test_the_report_of_a_bulk_box_is_of_its_own_numbers(bulk_run):
+    """No published value of a droplet on an electrode stands beside a box that has neither."""
+    folder, summary = bulk_run
+    shown = CliRunner().invoke(app, ["compare", str(folder)])
+    assert shown.exit_code == 0, shown.stderr
+    assert "published" not in shown.stdout
+    assert "largest g(r), Li-S6" in " ".join(shown.stdout.split())
+    assert "diffusivity, S6" in " ".join(shown.stdout.split())
+    result = json.loads(CliRunner().invoke(app, ["compare", str(folder), "--json"]).stdout)
+    assert result["rows"] == []
+    assert result["droplet_tier"] is None
+    (row,) = result["conditions"]
+    assert row["estimates"]["self_diffusivity_Li"] == summary["estimates"]["self_diffusivity_Li"]
+
+
+def test_a_bulk_box_has_no_droplet_tier_though_its_default_is_on(bulk_run):
+    text = BULK.replace("[kinetics]\nenabled = false\n", "")
+    assert load_config_text(text).kinetics.enabled
+    assert not has_droplet_tier(load_config_text(text))
+    assert has_droplet_tier(load_config_text(text, overrides=["box.geometry=slab"]))
+    assert not [q for q in derived_quantities(load_config_text(text)) if q.group == "droplet tier"]
+
+
+def test_a_given_mesh_that_is_far_too_coarse_is_refused(tmp_path):
+    pinned = [
+        "electrostatics.mesh=[8, 8, 8]", "electrostatics.mesh_order=4", "electrostatics.cutoff_nm=1.5",
+        "electrostatics.splitting_per_nm=3.0",
+    ]  # fmt: skip
+    with pytest.raises(BuildError, match=r"electrostatics.mesh = \[8, 8, 8\]: the relative force error is 0\.\d"):
+        run_replica(load_config_text(BULK, overrides=pinned), 0, tmp_path)
+    # What was asked for decides, not the mesh: the same one is good enough for a rough sum.
+    built = build(load_config_text(BULK, overrides=[*pinned, "electrostatics.force_tolerance=0.1"]))
+    assert built.coulomb_error is not None
+    refuse_coarse_mesh(built, built.coulomb_error)
+    with pytest.raises(BuildError, match="dropsim tune"):
+        refuse_coarse_mesh(built, 0.4 * built.coulomb_error)
+
+
+def test_a_slab_whose_given_mesh_is_too_low_is_refused():
+    pinned = [
+        "box.geometry=slab", "electrostatics.mesh=[16, 16, 16]", "electrostatics.mesh_order=4",
+        "electrostatics.cutoff_nm=1.5", "electrostatics.splitting_per_nm=2.0",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"electrostatics\.mesh = .*allowed: at least 17 points along z"):
+        load_config_text(BULK, overrides=pinned)
+    lowest = load_config_text(BULK, overrides=[*pinned, "electrostatics.mesh=[16, 16, 17]"])
+    choose_splitting(lowest, with_composition(BULK)[1]).parameters(np.dtype(np.float64))
+
+
+def test_messages_about_a_start_file_name_the_key(tmp_path):
+    (tmp_path / "one.gro").write_text("one\n    1\n    1A        X    1   1.000   1.000   1.000\n   4.0   4.0   4.5\n")
+    start = ["start.kind=file", f"start.file={tmp_path / 'one.gro'}"]
+    with pytest.raises(TrajectoryError, match=r"start\.file: .*no species is known for 'X': say in start\.names"):
+        build(load_config_text(BULK, overrides=start))
+    # Left out, nothing remains.
+    with pytest.raises(BuildError, match=r"start\.file: .*holds 0 S6, 0 Li"):
+        build(load_config_text(BULK, overrides=[*start, 'start.names={X="none"}']))
+    missing = load_config_text(BULK, overrides=["start.kind=file", f"start.file={tmp_path / 'nowhere.gro'}"])
+    assert any(text.startswith("start.file") and "does not exist" in text for text in warnings(missing))
+    assert not any(text.startswith("start.file") for text in warnings(load_config_text(BULK, overrides=start)))
+
+
+def test_check_of_a_stage_without_friction_and_of_a_friction_without_use():
+    still = load_config_text(BULK, overrides=["stages.0.friction=uniform", "stages.0.friction_per_ps=0.0"])
+    (text,) = (text for text in warnings(still) if text.startswith("stages.0"))
+    assert "without friction the energy is constant" in text
+    assert "inf" not in text
+    unused = load_config_text(BULK, overrides=["stages.0.friction_per_ps=7.0"])
+    (text,) = (text for text in warnings(unused) if text.startswith("stages.0"))
+    assert text.startswith("stages.0.friction_per_ps: 7 is not used with friction")
+    assert not any(text.startswith("stages.0") for text in warnings(load_config_text(BULK)))
+
+
+def test_check_of_a_bulk_box_says_nothing_about_centres():
+    assert not any("without centres" in text for text in warnings(load_config_text(BULK)))
+    assert any("without centres" in text for text in warnings(load_config_text(BULK, overrides=["box.geometry=slab"])))
+    # All that condenses is a sphere there, a hemisphere on a wall.
+    cap, sphere = (
+        droplet_radius_in_box_nm(load_config_text(BULK, overrides=[f"box.geometry={geometry}"]))
+        for geometry in ("slab", "bulk")
+    )
+    assert cap / sphere == pytest.approx(2 ** (1 / 3))
+
+
+def test_cost_of_a_mesh_grows_with_the_charges():
+    def run_s(overrides):
+        wide = ["box.lateral_nm=[40, 40]", "box.height_nm=40", *overrides]
+        return cost(load_config_text(BULK, overrides=wide)).run_s - COST_MODEL.seconds_compile
+
+    few, many = run_s(["electrolyte.li2s6_count=2000"]), run_s(["electrolyte.li2s6_count=8000"])
+    assert many / few == pytest.approx(4.0, rel=0.01)
+    exact = run_s(["electrolyte.li2s6_count=8000", "electrostatics.method=ewald"])
+    assert exact / many > 10
+    # The bound above which `build` takes a mesh.
+    assert COST_MODEL.mesh_above == ALL_PAIRS_BELOW
+
+
+def test_beads_without_charges_take_a_mesh_too():
+    """A plain Lennard-Jones liquid of many beads takes the mesh, whose error has then nothing to be relative to."""
+    overrides = ["electrostatics.method=mesh", "species.Li.charge_e=0.0", "species.S6.charge_e=0.0"]
+    built = build(load_config_text(BULK, overrides=[*overrides]))
+    assert built.coulomb_error == 0.0
+    assert np.isfinite(float(built.state.energy))

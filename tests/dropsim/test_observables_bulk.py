@@ -52,7 +52,7 @@ def test_self_diffusivity_of_free_beads(n):
     error = np.sqrt(np.sum(np.square(errors))) / len(errors)
     assert abs(np.mean(values) - 0.3) < 4 * error
     # The part that would be missing for five beads, a fifth, is seen at this error.
-    assert n != 5 or 0.06 > 8 * error
+    assert n != 5 or 8 * error < 0.06
 
 
 def test_self_diffusivity_asks_for_beads_and_frames():
