@@ -175,8 +175,14 @@ def step(state: State, system: System) -> State:
     position, velocity = integrator.advance(
         state.key, state.step, state.position, state.velocity, state.force, dynamics
     )
+    # In a box without walls beads that have become too fast stay inside, and their forces finite.
+    lengths = jnp.broadcast_to(system.box.lengths.astype(position.dtype), position.shape)
+    good = jnp.all(jnp.abs(position - state.position) < 0.5 * lengths)
+    bad = jnp.where(good, 0, NOT_FINITE).astype(jnp.int32)
     position, image = wrap(position, state.image, system.box)
-    state = dataclasses.replace(state, position=position, image=image, velocity=velocity, step=state.step + 1)
+    state = dataclasses.replace(
+        state, position=position, image=image, velocity=velocity, step=state.step + 1, error=state.error | bad
+    )
     state = with_forces(with_neighbors(state, system), system)
     return dataclasses.replace(state, velocity=integrator.finish(velocity, state.force, dynamics), energy=energy)
 
@@ -312,8 +318,9 @@ def explain(error: int, stage: Stage, first_step: int, last_step: int) -> str:
     where = f"stage '{stage.name}', between steps {first_step} and {last_step}"
     if error & NOT_FINITE:
         return (
-            f"{where}: a force is not finite, or a bead is beyond a wall; reduce timestep_fs of this stage (it is "
-            f"{1000 * stage.timestep_ps:g} fs) and start the run again; the trajectory is whole up to its last frame"
+            f"{where}: a force is not finite, or a bead is beyond a wall or crossed half the box in a step; reduce "
+            f"timestep_fs of this stage (it is {1000 * stage.timestep_ps:g} fs) and start the run again; the "
+            "trajectory is whole up to its last frame"
         )
     return f"{where}: the electron ledger does not close; this is a defect of dropsim, please report it with the seed"
 
