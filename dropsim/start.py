@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,17 @@ def start_positions(
         species, sigma, lengths, z_range, site_position, site_species, config.box.geometry == "bulk",
         config.run.seed, replica,
     )  # fmt: skip
+    try:
+        return _made(config, common)
+    except BuildError as error:
+        if start.kind == "random":
+            raise
+        raise BuildError(f'start.kind = "{start.kind}": {error}') from error
+
+
+def _made(config: Config, common: tuple[Any, ...]) -> np.ndarray:
+    """A start that is made, not read; common: the leading arguments that all ways take."""
+    start = config.start
     if start.kind == "layered":
         return layered_film(*common, film_height_nm=start.film_height_nm, density_per_nm3=start.density_per_nm3)
     if start.kind == "droplet":

@@ -18,7 +18,7 @@ from dropsim.checkpoint import load_checkpoint
 from dropsim.cli import app
 from dropsim.composition import composition, has_droplet_tier
 from dropsim.config_load import load_config, load_config_text
-from dropsim.errors import BuildError, ConfigError, TrajectoryError
+from dropsim.errors import BuildError, ConfigError, SimulationError, TrajectoryError
 from dropsim.run import refuse_coarse_mesh, resume_replica, run_replica
 from dropsim.run_folder import CHECKPOINT, TRAJECTORY, run_folder
 from dropsim.splitting import ALL_PAIRS_BELOW, Splitting, choose_splitting
@@ -396,3 +396,20 @@ def test_beads_without_charges_take_a_mesh_too():
     built = build(load_config_text(BULK, overrides=[*overrides]))
     assert built.coulomb_error == 0.0
     assert np.isfinite(float(built.state.energy))
+
+
+@pytest.mark.parametrize("integrator", ["gjf", "baoab"])
+def test_beads_that_fly_apart_in_a_box_without_walls_stop_the_run(tmp_path, integrator):
+    """They stay inside by wrapping and their forces finite: the step that crosses half the box is what shows."""
+    overrides = [
+        f"stages.0.integrator={integrator}", "stages.0.friction=uniform", "stages.0.timestep_fs=30000.0",
+        "stages.0.record_every_ps=30.0", "stages.0.duration_ps=600.0", "run.chunk_ps=300.0",
+    ]  # fmt: skip
+    with pytest.raises(SimulationError, match="crossed half the box in a step; reduce timestep_fs"):
+        run_replica(load_config_text(BULK, overrides=overrides), 0, tmp_path)
+
+
+def test_messages_about_a_made_start_name_it():
+    dense = ["start.kind=droplet", "start.density_per_nm3=50.0"]
+    with pytest.raises(BuildError, match=r'start\.kind = "droplet": density_per_nm3 = 50 puts beads .* at most'):
+        build(load_config_text(BULK, overrides=dense))
