@@ -15,6 +15,9 @@ from jax import Array
 
 from dropsim.system import System
 
+# Share of a cutoff over which a force goes to zero.
+SMOOTH_SHARE = 0.1
+
 
 class PairParameters(NamedTuple):
     """Per bead: half of sigma (nm), square root of epsilon, charge (e). Lorentz-Berthelot mixing is then a
@@ -32,27 +35,52 @@ def pair_parameters(species: Array, system: System) -> PairParameters:
 
 
 def lennard_jones_energy(system: System):
-    """u(r, row, column), kJ/mol: truncated and shifted Lennard-Jones."""
+    """u(r, row, column), kJ/mol: Lennard-Jones, cut, shifted and made smooth by `smooth_cut`."""
     field = system.force_field
+    cutoff = field.lennard_jones_cutoff
 
     def u(r: Array, row: PairParameters, column: PairParameters) -> Array:
         sigma = row.half_sigma + column.half_sigma
         epsilon = row.root_epsilon * column.root_epsilon
-        at_cutoff = lennard_jones(field.lennard_jones_cutoff, sigma, epsilon)
-        return jnp.where(
-            r < field.lennard_jones_cutoff, lennard_jones(r, sigma, epsilon) - at_cutoff, jnp.zeros_like(r)
-        )
+        # Value and slope at the cutoff in closed form: they differ from pair to pair, and are met as often as r.
+        sixth = (sigma * (1 / cutoff)) ** 6
+        value = 4 * epsilon * (sixth * sixth - sixth)
+        slope = epsilon * (sixth - 2 * sixth * sixth) * (24 / cutoff)
+        uncut = lennard_jones(r, sigma, epsilon)
+        return jnp.where(r < cutoff, uncut - smooth_cut(r, cutoff, value, slope), jnp.zeros_like(r))
 
     return u
 
 
+def smooth_cut(r: Array, cutoff: Array, value: Array, slope: Array) -> Array:
+    """What is taken from a pair potential u so that energy and force are continuous where it is cut, kJ/mol.
+
+        w(r) = u(c) + u'(c) [x^3/(3 d^2) - d/3],   x = max(r - c + d, 0),   d = c/10
+
+    c -> `cutoff`: nm; u(c) -> `value`; u'(c) -> `slope`, per nm; r, `value` and `slope` broadcast. Below c - d this is
+    a constant, and no force changes; in the last tenth a force changes by at most u'(c). A force that jumps at c makes
+    the total energy wander, by about 1e-4 kT per degree of freedom in a nanosecond of the default electrolyte.
+    """
+    d = SMOOTH_SHARE * cutoff
+    x = r - (cutoff - d)
+    # Not the cube of a maximum: its derivative would cost a division for every pair.
+    return (value - slope * d / 3) + (slope / (3 * d * d)) * jnp.where(x > 0, x**3, jnp.zeros_like(x))
+
+
 def pair_energy(system: System):
-    """The pair potential u(r, row, column), kJ/mol: Lennard-Jones plus the real-space part of the Coulomb sum."""
+    """The pair potential u(r, row, column), kJ/mol: Lennard-Jones plus the real-space part of the Coulomb sum, both
+    smooth where they are cut.
+
+    The Coulomb force changes by at most its value at the cutoff, which the force tolerance allows for.
+    """
     field, alpha = system.force_field, system.splitting.alpha
+    cutoff = jnp.asarray(system.splitting.cutoff, alpha.dtype)
+    value, slope = jax.jvp(lambda r: ewald_real(r, alpha), (cutoff,), (jnp.ones_like(cutoff),))
     short = lennard_jones_energy(system)
 
     def u(r: Array, row: PairParameters, column: PairParameters) -> Array:
-        return short(r, row, column) + field.coulomb * row.charge * column.charge * ewald_real(r, alpha)
+        coulomb = ewald_real(r, alpha) - smooth_cut(r, cutoff, value, slope)
+        return short(r, row, column) + field.coulomb * row.charge * column.charge * coulomb
 
     return u
 

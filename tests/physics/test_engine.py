@@ -10,11 +10,19 @@ from dropsim_kernels.box import wrap
 from dropsim_kernels.electrostatics.ewald import choose_parameters, coulomb_energy_forces, fixed_charges
 from dropsim_kernels.neighbors import allocate
 from dropsim_kernels.neighbors import build as build_list
+from dropsim_kernels.potentials import ewald_real, lennard_jones
 
 import dropsim.build
 from dropsim.build import build
 from dropsim.config_load import load_config, load_config_text
-from dropsim.forces import total_forces, total_laplacian, wall_energy
+from dropsim.forces import (
+    lennard_jones_energy,
+    pair_energy,
+    pair_parameters,
+    total_forces,
+    total_laplacian,
+    wall_energy,
+)
 from dropsim.observables.temperature import configurational_temperature
 from dropsim.run import run_replica
 from dropsim.run_folder import TRAJECTORY
@@ -120,13 +128,22 @@ def test_all_pairs_and_lists_give_the_same_forces(unrelaxed, experiment_text):
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-4])
 def test_coulomb_forces_are_as_accurate_as_asked(unrelaxed, precision, tolerance):
-    """The main experiment as built, against a sum converged to 1e-9: rms error over q^2/d^2, d an ion pair."""
+    """The main experiment as built, its pairs cut smoothly, against a sum converged to 1e-9: rms error over q^2/d^2,
+    d an ion pair."""
     file = "experiments/droplet/centres.toml"
     config = load_config(file, [f"electrostatics.force_tolerance={tolerance}", f"run.precision={precision}"])
     built = build(config)
     system, state = built.system, built.state
     charge, site_charge = (system.force_field.charge[kinds] for kinds in (state.species, system.site_species))
-    _, force = coulomb(state.position, charge, system.site_position, site_charge, system.box, system.splitting)
+
+    def of_field(**changes):
+        field = dataclasses.replace(system.force_field, epsilon=jnp.zeros_like(system.force_field.epsilon), **changes)
+        there = dataclasses.replace(system, force_field=field)
+        return np.asarray(forces(state.position, state.species, state.neighbors, there)[1], np.float64)
+
+    # Walls act in both.
+    strength = system.force_field.coulomb
+    force = (of_field() - of_field(coulomb=jnp.zeros_like(strength))) / float(strength)
 
     def double(array):
         return jnp.asarray(np.asarray(array, np.float64))
@@ -137,12 +154,45 @@ def test_coulomb_forces_are_as_accurate_as_asked(unrelaxed, precision, tolerance
     _, exact = coulomb(
         double(state.position), double(charge), double(system.site_position), double(site_charge), box, tight
     )
-    error = np.asarray(force, np.float64) - np.asarray(exact)
+    error = force - np.asarray(exact)
     distance = 0.5 * (config.species.Li.sigma_nm + config.species.S6.sigma_nm)
     scale = float(np.mean(np.asarray(charge, np.float64) ** 2)) / distance**2
     measured = float(np.sqrt((error**2).sum(axis=1).mean())) / scale
     print("relative rms force error", measured)
     assert 0 < measured <= tolerance
+
+
+@pytest.mark.parametrize("kinds", [(S6, S6), (S6, LI), (LI, LI)])
+def test_pairs_end_smoothly(unrelaxed, experiment_text, kinds):
+    """Energy and force go to zero at both cutoffs, and nothing but a constant is changed before the last tenth."""
+    system = build(small(experiment_text, "electrostatics.cutoff_nm=2.0")).system
+    field = system.force_field
+    row, column = (pair_parameters(jnp.asarray(kind), system) for kind in kinds)
+    sigma, root = 0.5 * (field.sigma[kinds[0]] + field.sigma[kinds[1]]), jnp.sqrt(field.epsilon)
+    charges = field.coulomb * field.charge[kinds[0]] * field.charge[kinds[1]]
+    parts = {
+        "short": (
+            lennard_jones_energy(system),
+            lambda r: lennard_jones(r, sigma, root[kinds[0]] * root[kinds[1]]),
+            float(field.lennard_jones_cutoff),
+        ),
+        "all": (
+            pair_energy(system),
+            lambda r: lennard_jones_energy(system)(r, row, column) + charges * ewald_real(r, system.splitting.alpha),
+            2.0,
+        ),
+    }
+    for cut, uncut, cutoff in parts.values():
+        assert cutoff in (1.5, 2.0)
+        slope, slope_uncut = jax.grad(lambda r, u=cut: u(r, row, column)), jax.grad(uncut)
+        for inside in (0.5, 0.8, 0.899):
+            np.testing.assert_allclose(slope(inside * cutoff), slope_uncut(inside * cutoff), rtol=1e-12)
+        end, jump = cutoff * (1 - 1e-7), abs(float(slope_uncut(cutoff)))
+        assert jump > 1e-3
+        assert abs(float(slope(end))) < 1e-4 * jump
+        assert abs(float(cut(end, row, column))) < 1e-6 * jump
+        middle = 0.95 * cutoff
+        assert 0 < abs(float(slope(middle) - slope_uncut(middle))) < jump
 
 
 def test_single_precision_follows_double(experiment_text):
