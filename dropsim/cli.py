@@ -374,8 +374,10 @@ def validate(
 
     if precision not in ("float32", "float64"):
         raise ConfigError(f"--precision is {precision!r}: give float32 or float64")
+    if nist is not None and not nist.is_dir():
+        raise ConfigError(f"--nist is {nist}, which is no folder: give the one that holds NIST's coordinates")
     prepare_jax()
-    from dropsim.validation.battery import all_rows, obstacle, run_battery, select_rows, write_report
+    from dropsim.validation.battery import all_rows, obstacle, report_folder, run_battery, select_rows, write_report
     from dropsim.validation.rows import Settings
 
     settings = Settings(precision, full, seed)
@@ -388,6 +390,8 @@ def validate(
         for row, why in chosen:
             _print_wrapped(f"{row.key:<4} {row.title} [{f'not run: {why}' if why else row.source}]")
         return
+    select_rows(keys, all_rows(nist))  # a wrong key before anything is written
+    report_folder(out)
     report = run_battery(settings, keys, (lambda line: None) if as_json else print, all_rows(nist))
     written = write_report(report, out)
     if as_json:

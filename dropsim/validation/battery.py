@@ -105,7 +105,7 @@ def select_rows(keys: Sequence[str] | None, rows: Sequence[Row]) -> tuple[Row, .
         if key not in known:
             near = difflib.get_close_matches(key, known, n=3, cutoff=0.3)
             hint = f"did you mean {' or '.join(near)}? " if near else ""
-            raise ConfigError(f"no row {key!r}: {hint}There are {', '.join(known)}")
+            raise ConfigError(f"no row {key!r}: {hint}there are {', '.join(known)}")
     if not wanted:
         raise ConfigError(f"no row named: give keys of {', '.join(known)}")
     return tuple(row for key, row in known.items() if key in wanted)
@@ -186,6 +186,20 @@ def stamp(settings: Settings) -> dict[str, Any]:
     }
 
 
+def report_folder(path: Path) -> Path:
+    """The folder for a report, made if it is not there. Raises TrajectoryError where it cannot be.
+
+    Asked for before the rows run: a battery of half an hour is not to end without a place for its report.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TEXT_FILE).touch()
+    except OSError as error:
+        raise TrajectoryError(f"{folder} cannot be written ({error.strerror}): check the disk and --out") from error
+    return folder
+
+
 def write_report(report: Report, folder: Path) -> list[Path]:
     """Write validation.json, validation.md and the figures into a folder; returns the paths.
 
@@ -193,9 +207,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
     """
     from dropsim.plots_validation import plot_curves, plot_summary
 
-    folder = Path(folder)
+    folder = report_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         figures = {
             row.row.key: plot_curves(folder / f"{row.row.key}.png", f"{row.row.key}  {row.row.title}", row.curves)
             for row in report.rows

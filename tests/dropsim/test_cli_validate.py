@@ -53,6 +53,7 @@ def test_a_failed_row_is_exit_status_1(wrong, tmp_path, monkeypatch):
         (("--rows", "E111"), "did you mean E1"),
         (("--rows", ","), "no row named"),
         (("--precision", "float16"), "float32 or float64"),
+        (("--nist", "nowhere"), "--nist is nowhere, which is no folder"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, text):
@@ -60,3 +61,14 @@ def test_wrong_arguments_are_one_line(arguments, text):
     assert result.exit_code == 2
     assert text in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_report_without_a_place_is_refused_before_any_row_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(battery, "run_battery", lambda *_: pytest.fail("the rows ran"))
+    (tmp_path / "file").write_text("")
+    result = shell("--rows", "E7", "--out", str(tmp_path / "file"))
+    assert result.exit_code == 5
+    assert "cannot be written" in result.stderr
+    # Nor does a wrong key leave a folder behind.
+    assert shell("--rows", "Z9", "--out", str(tmp_path / "new")).exit_code == 2
+    assert not (tmp_path / "new").exists()
