@@ -26,7 +26,16 @@ from dropsim import __version__
 from dropsim.analysis import write_json
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.run import source_commit
-from dropsim.validation import crosscheck, dynamics, electrolyte, electrostatics, force_error, nist, short_range
+from dropsim.validation import (
+    conservation,
+    crosscheck,
+    dynamics,
+    electrolyte,
+    electrostatics,
+    force_error,
+    nist,
+    short_range,
+)
 from dropsim.validation.rows import Curve, Outcome, Result, Row, Settings
 
 JSON_FILE, TEXT_FILE, SUMMARY_FIGURE = "validation.json", "validation.md", "summary.png"
@@ -36,6 +45,7 @@ TABLES: tuple[tuple[Row, ...], ...] = (
     force_error.ROWS,
     short_range.ROWS,
     dynamics.ROWS,
+    conservation.ROWS,
     electrolyte.ROWS,
     crosscheck.ROWS,
 )
