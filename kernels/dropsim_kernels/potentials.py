@@ -62,6 +62,18 @@ def _erfc_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[ja
     return erfc(x), -_TWO_OVER_SQRT_PI * jnp.exp(-x * x) * x_dot
 
 
+@jax.custom_jvp
+def _reciprocal(r: jax.Array) -> jax.Array:
+    """1/r whose derivative -1/r^2 is made of 1/r itself: one division for every pair, in place of three."""
+    return 1 / r
+
+
+@_reciprocal.defjvp
+def _reciprocal_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    inverse = _reciprocal(primals[0])
+    return inverse, -(inverse * inverse) * tangents[0]
+
+
 def mix_lorentz_berthelot(
     sigma_i: jax.Array, sigma_j: jax.Array, epsilon_i: jax.Array, epsilon_j: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -82,7 +94,7 @@ def lennard_jones(r: jax.Array, sigma: jax.Array, epsilon: jax.Array) -> jax.Arr
 
     r: > 0, length; sigma: length; epsilon: energy. Returns energy. Source: doi 10.1088/0959-5309/43/5/301.
     """
-    sixth = (sigma / r) ** 6
+    sixth = (sigma * _reciprocal(r)) ** 6
     return 4 * epsilon * (sixth * sixth - sixth)
 
 
@@ -131,7 +143,7 @@ def ewald_real(r: jax.Array, alpha: jax.Array | float) -> jax.Array:
     r: > 0, length; alpha: >= 0, 1/length. Returns 1/length. Validity: in float32 to 1.5e-6, see `erfc`.
     Source: doi 10.1002/andp.19213690304.
     """
-    return erfc(alpha * r) / r
+    return erfc(alpha * r) * _reciprocal(r)
 
 
 def wall_93(z: jax.Array, sigma: jax.Array, depth: jax.Array) -> jax.Array:
