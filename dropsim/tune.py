@@ -95,7 +95,8 @@ def tune(config: Config, replica: int = 0) -> Iterator[Measured]:
     wanted: list[Splitting] = []
     if whole.n_mobile + whole.n_sites <= EWALD_BELOW:
         wanted.append(exact_splitting(config, whole, tolerance))
-    wanted += mesh_splittings(config, whole, tolerance)[:N_MESHES]
+    # In a small box several cutoffs that are tried come to half its length: the same splitting.
+    wanted += list(dict.fromkeys(mesh_splittings(config, whole, tolerance)))[:N_MESHES]
     for candidate in wanted:
         yield measure(candidate, built, targets, exact)
 

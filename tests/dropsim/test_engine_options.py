@@ -247,6 +247,8 @@ def test_tune_prints_candidates_and_lines_that_a_run_accepts(tmp_path):
     found = json.loads(answer.stdout)
     assert found["best"]["error"] <= found["tolerance"] == 1e-3
     assert {m["method"] for m in found["candidates"]} == {"ewald", "mesh"}
+    ways = [(m["method"], m["cutoff_nm"], m["order"], tuple(m["waves"])) for m in found["candidates"]]
+    assert len(set(ways)) == len(ways)
     assert all(m["error"] < 1.2e-3 for m in found["candidates"])
 
 
