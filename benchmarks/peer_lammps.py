@@ -143,6 +143,8 @@ class Lammps:
         lines += ["compute t mobile temp", f"thermo {n_steps}", "thermo_style custom step c_t"]
         log = self._run([*lines, f"run {warm}", f"run {n_steps} pre no"])
         walls = re.findall(r"Loop time of ([0-9.eE+-]+) on", log)
+        # Of each rank, on average; ranks that wait for each other count as busy.
+        used = re.findall(r"([0-9.]+)% CPU use with (\d+) MPI", log)
         mesh = re.search(r"grid = (\d+) (\d+) (\d+)", log)
         alpha = re.search(r"G vector \(1/distance\) = ([0-9.eE+-]+)", log)
         order = re.search(r"stencil order = (\d+)", log)
@@ -159,5 +161,6 @@ class Lammps:
             "order": int(order.group(1)),
             "cutoff_nm": self._cutoff,
             "wall_s": float(walls[-1]),
+            "cpu_s": float(used[-1][0]) / 100 * int(used[-1][1]) * float(walls[-1]),
             "kinetic_kT": float(temperature[-1]) / kT,
         }

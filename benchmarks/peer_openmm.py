@@ -64,10 +64,11 @@ def main() -> None:
         context.setVelocities(given["velocity"])
         integrator.step(max(20, arguments.steps // 4))
         context.getState(getEnergy=True)
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         integrator.step(arguments.steps)
         state = context.getState(getVelocities=True)
         record["wall_s"] = time.perf_counter() - began
+        record["cpu_s"] = time.process_time() - busy
         velocity = np.asarray(state.getVelocities(asNumpy=True)._value)
         # Mean square over every coordinate: k_B T where the run is sound.
         record["kinetic_kT"] = float(
