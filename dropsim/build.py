@@ -146,6 +146,14 @@ def whole_steps(duration_ps: float, timestep_ps: float) -> int:
     return max(1, round(duration_ps / timestep_ps))
 
 
+def keeps_physical_clock(stage: StageConfig, config: Config) -> bool:
+    """Whether free beads of a Langevin stage diffuse with the D of their species: gjf with the friction kT/(m D) of
+    each (baoab diffuses too fast at so high a friction)."""
+    table = config.species
+    own = all(getattr(table, name).friction_per_ps is None for name in type(table).model_fields)
+    return stage.integrator == "gjf" and stage.friction == "species" and own
+
+
 def build_stage(stage: StageConfig, config: Config) -> Stage:
     """A stage in whole steps: frames hold whole checks, chunks whole frames."""
     dt = stage.timestep_fs * 1e-3
@@ -168,8 +176,7 @@ def build_stage(stage: StageConfig, config: Config) -> Stage:
         record_steps=record,
         check_steps=check,
         chunk_frames=max(1, round(config.run.chunk_ps / stage.record_every_ps)),
-        # baoab diffuses too fast at a physical friction; gjf with each bead's own keeps the physical clock.
-        accelerated=stage.integrator in LANGEVIN and not (stage.integrator == "gjf" and stage.friction == "species"),
+        accelerated=stage.integrator in LANGEVIN and not keeps_physical_clock(stage, config),
     )
 
 
@@ -270,8 +277,7 @@ def measured_splitting(
     exact = exact_coulomb_forces(state, system, targets)
     tolerance = asked
     for _ in range(3):
-        neighbors = state.neighbors if system.neighbors.capacity else None
-        error = relative_error(state, system, system.splitting, neighbors, targets, exact)
+        error = relative_error(state, system, targets, exact)
         if error <= asked or config.electrostatics.mesh is not None:
             return state, system, splitting, error
         tolerance *= 0.8 * asked / error

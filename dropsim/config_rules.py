@@ -5,6 +5,7 @@ Each yields problems, and each problem names its keys and the nearest values tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,8 +22,6 @@ WHOLE_WITHIN = 1e-6
 # A lattice is stretched to the box by at most this fraction of its spacing.
 LATTICE_STRETCH = 0.01
 FS_PER_PS = 1000.0
-# The kernel of a slab levels off within 8 mesh points beyond the charges, on either side.
-LEAST_SLAB_MESH_Z = 17
 
 
 @dataclass(frozen=True)
@@ -104,11 +103,16 @@ def _electrostatics_problems(config: Config) -> Iterator[Problem]:
         )
     if given and electrostatics.method == "ewald":
         yield Problem((given[0], ("electrostatics", "method")), 'belongs to the mesh; allowed with "mesh" or "auto"')
-    if electrostatics.mesh is not None and config.box.geometry == "slab" and electrostatics.mesh[2] < LEAST_SLAB_MESH_Z:
+    if electrostatics.mesh is None or config.box.geometry != "slab":
+        return
+    # As `dropsim_kernels.electrostatics.influence.taper_points`, which would load the accelerator stack.
+    taper = 2 + 1.5 * math.log10(1 / electrostatics.force_tolerance)
+    least = math.floor(2 * taper) + 1
+    if electrostatics.mesh[2] < least:
         yield Problem(
             (mesh, ("box", "geometry")),
-            "the mesh of a slab has 8 points beyond the charges on either side along z; allowed: at least "
-            f"{LEAST_SLAB_MESH_Z} points along z",
+            f"the mesh of a slab has {taper:.2g} points beyond the charges on either side along z; allowed: at least "
+            f"{least} points along z",
         )
 
 

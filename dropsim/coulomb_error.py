@@ -6,10 +6,9 @@ import math
 
 import jax
 import numpy as np
-from dropsim_kernels.electrostatics.coulomb import CoulombParameters, coulomb_energy_forces
 from dropsim_kernels.electrostatics.reference import reference_forces
-from dropsim_kernels.neighbors import NeighborList
 
+from dropsim.forces import coulomb_forces
 from dropsim.system import State, System
 
 N_TARGETS = 256
@@ -33,30 +32,14 @@ def exact_coulomb_forces(state: State, system: System, targets: np.ndarray) -> n
     )
 
 
-def relative_error(
-    state: State,
-    system: System,
-    parameters: CoulombParameters,
-    neighbors: NeighborList | None,
-    targets: np.ndarray,
-    exact: np.ndarray,
-) -> float:
-    """Rms error of the Coulomb forces on the targets over their rms Coulomb force.
+def relative_error(state: State, system: System, targets: np.ndarray, exact: np.ndarray) -> float:
+    """Rms error of the Coulomb forces of a run on the targets over their rms Coulomb force.
 
-    parameters, neighbors: the splitting to judge, and a list for its cutoff or None for all pairs; exact: (T, 3) of
-    `exact_coulomb_forces`. Without any exact force 0 where none was found either, else infinite.
+    state: its neighbour list must be good; exact: (T, 3) of `exact_coulomb_forces`. Without any exact force 0 where
+    none was found either, else infinite.
     """
-    charge = system.force_field.charge
-    found = jax.jit(coulomb_energy_forces)(
-        state.position,
-        charge[state.species],
-        system.site_position,
-        charge[system.site_species],
-        system.box,
-        parameters,
-        neighbors,
-    )[1]
-    deviation = np.asarray(found, np.float64)[targets] - exact
+    found = jax.jit(coulomb_forces)(state.position, state.species, state.neighbors, system)
+    deviation = np.asarray(found, np.float64)[targets] / float(system.force_field.coulomb) - exact
     missed, whole = float((deviation**2).sum()), float((exact**2).sum())
     # Without charges there is no force to be relative to.
     return math.sqrt(missed / whole) if whole > 0 else (0.0 if missed == 0 else math.inf)

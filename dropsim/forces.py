@@ -67,20 +67,29 @@ def smooth_cut(r: Array, cutoff: Array, value: Array, slope: Array) -> Array:
     return (value - slope * d / 3) + (slope / (3 * d * d)) * jnp.where(x > 0, x**3, jnp.zeros_like(x))
 
 
-def pair_energy(system: System):
-    """The pair potential u(r, row, column), kJ/mol: Lennard-Jones plus the real-space part of the Coulomb sum, both
-    smooth where they are cut.
+def coulomb_pair_energy(system: System):
+    """u(r, row, column), kJ/mol: real-space part of the Coulomb sum, made smooth at its cutoff by `smooth_cut`.
 
-    The Coulomb force changes by at most its value at the cutoff, which the force tolerance allows for.
+    The force changes by at most its value at the cutoff, which the force tolerance allows for.
     """
     field, alpha = system.force_field, system.splitting.alpha
     cutoff = jnp.asarray(system.splitting.cutoff, alpha.dtype)
     value, slope = jax.jvp(lambda r: ewald_real(r, alpha), (cutoff,), (jnp.ones_like(cutoff),))
-    short = lennard_jones_energy(system)
 
     def u(r: Array, row: PairParameters, column: PairParameters) -> Array:
-        coulomb = ewald_real(r, alpha) - smooth_cut(r, cutoff, value, slope)
-        return short(r, row, column) + field.coulomb * row.charge * column.charge * coulomb
+        smooth = ewald_real(r, alpha) - smooth_cut(r, cutoff, value, slope)
+        return field.coulomb * row.charge * column.charge * smooth
+
+    return u
+
+
+def pair_energy(system: System):
+    """The pair potential u(r, row, column), kJ/mol: Lennard-Jones plus the real-space part of the Coulomb sum, both
+    smooth where they are cut."""
+    short, coulomb = lennard_jones_energy(system), coulomb_pair_energy(system)
+
+    def u(r: Array, row: PairParameters, column: PairParameters) -> Array:
+        return short(r, row, column) + coulomb(r, row, column)
 
     return u
 
@@ -145,6 +154,23 @@ def total_forces(position: Array, species: Array, neighbors: NeighborList, syste
         return energy, force
     walls, slope, _ = wall_derivatives(position[:, 2], species, system)
     return energy + jnp.sum(walls), force.at[:, 2].add(-slope)
+
+
+def coulomb_forces(position: Array, species: Array, neighbors: NeighborList, system: System) -> Array:
+    """The Coulomb part of `total_forces`, without uniform charges: (N, 3) kJ/(mol nm), for the measure of its error."""
+    mobile, everything = _row_and_column_parameters(species, system)
+    _, near, _ = pair_forces(
+        coulomb_pair_energy(system),
+        position,
+        system.site_position,
+        mobile,
+        everything,
+        neighbors if system.neighbors.capacity else None,
+        system.box,
+        system.neighbors.cutoff,
+    )
+    _, far = long_range(position, mobile.charge, system.box, system.splitting, system.fixed_charges)
+    return near + system.force_field.coulomb * far
 
 
 def total_laplacian(position: Array, species: Array, neighbors: NeighborList, system: System) -> Array:

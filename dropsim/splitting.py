@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 from dropsim_kernels.electrostatics.coulomb import CoulombParameters
 from dropsim_kernels.electrostatics.ewald import EwaldParameters
+from dropsim_kernels.electrostatics.influence import padded_height_of, taper_points
 from dropsim_kernels.electrostatics.mesh import mesh_parameters
 from dropsim_kernels.electrostatics.parameters import choose_parameters, mesh_candidates
 
@@ -128,13 +129,15 @@ def mesh_splittings(config: Config, whole: Composition, tolerance: float) -> lis
         orders=MESH_ORDERS,
         n_particles=whole.n_mobile,
     )
-    return [
+    # In a small box several of the cutoffs come to half its length: the same splitting.
+    distinct = dict.fromkeys(
         Splitting(
             "mesh", c.cutoff, c.alpha, c.mesh, c.order, lengths, slab, padded_height_nm=c.padded_height,
             predicted_error=math.hypot(c.real_error, c.mesh_error),
         )
         for c in found
-    ]  # fmt: skip
+    )  # fmt: skip
+    return list(distinct)
 
 
 def choose_splitting(config: Config, whole: Composition, tolerance: float | None = None) -> Splitting:
@@ -146,7 +149,11 @@ def choose_splitting(config: Config, whole: Composition, tolerance: float | None
     given = config.electrostatics
     wanted = given.force_tolerance if tolerance is None else tolerance
     if given.mesh is not None and given.cutoff_nm and given.splitting_per_nm and given.mesh_order:
-        return Splitting("mesh", given.cutoff_nm, given.splitting_per_nm, given.mesh, given.mesh_order, lengths, slab)
+        height = padded_height_of(lengths[2], given.mesh[2], taper_points(given.force_tolerance)) if slab else None
+        return Splitting(
+            "mesh", given.cutoff_nm, given.splitting_per_nm, given.mesh, given.mesh_order, lengths, slab,
+            padded_height_nm=height,
+        )  # fmt: skip
     if given.method == "ewald" or (given.method == "auto" and whole.n_mobile + whole.n_sites <= ALL_PAIRS_BELOW):
         return exact_splitting(config, whole, wanted)
     found = mesh_splittings(config, whole, wanted)

@@ -63,22 +63,21 @@ def measure(splitting: Splitting, built: Built, targets: np.ndarray, exact: np.n
     parameters = splitting.parameters(state.position.dtype)
     charge = system.force_field.charge
     settings = neighbor_settings(state.position, system.site_position, system.box, splitting.cutoff_nm)
-    neighbors, list_s = None, 0.0
+    list_s = 0.0
     if settings.capacity:
         fresh = jax.jit(lambda position: build_list(position, system.site_position, system.box, settings))
-        neighbors = fresh(state.position)
+        state = dataclasses.replace(state, neighbors=fresh(state.position))
         list_s = best_time(lambda: fresh(state.position))
     fixed = fixed_charges(system.site_position, charge[system.site_species], system.box, parameters)
     there = dataclasses.replace(system, splitting=parameters, fixed_charges=fixed, neighbors=settings)
-    used = state.neighbors if neighbors is None else neighbors
-    whole = jax.jit(lambda position: total_forces(position, state.species, used, there)[1])
+    whole = jax.jit(lambda position: total_forces(position, state.species, state.neighbors, there)[1])
     far = jax.jit(lambda position: long_range(position, charge[state.species], system.box, parameters, fixed)[1])
     return Measured(
         splitting,
         best_time(lambda: whole(state.position)),
         best_time(lambda: far(state.position)),
         list_s,
-        relative_error(state, system, parameters, neighbors, targets, exact),
+        relative_error(state, there, targets, exact),
     )
 
 
@@ -95,8 +94,7 @@ def tune(config: Config, replica: int = 0) -> Iterator[Measured]:
     wanted: list[Splitting] = []
     if whole.n_mobile + whole.n_sites <= EWALD_BELOW:
         wanted.append(exact_splitting(config, whole, tolerance))
-    # In a small box several cutoffs that are tried come to half its length: the same splitting.
-    wanted += list(dict.fromkeys(mesh_splittings(config, whole, tolerance)))[:N_MESHES]
+    wanted += mesh_splittings(config, whole, tolerance)[:N_MESHES]
     for candidate in wanted:
         yield measure(candidate, built, targets, exact)
 

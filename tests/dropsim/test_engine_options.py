@@ -335,12 +335,12 @@ def test_a_given_mesh_that_is_far_too_coarse_is_refused(tmp_path):
 
 def test_a_slab_whose_given_mesh_is_too_low_is_refused():
     pinned = [
-        "box.geometry=slab", "electrostatics.mesh=[16, 16, 16]", "electrostatics.mesh_order=4",
+        "box.geometry=slab", "electrostatics.mesh=[16, 16, 13]", "electrostatics.mesh_order=4",
         "electrostatics.cutoff_nm=1.5", "electrostatics.splitting_per_nm=2.0",
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match=r"electrostatics\.mesh = .*allowed: at least 17 points along z"):
+    with pytest.raises(ConfigError, match=r"electrostatics\.mesh = .*allowed: at least 14 points along z"):
         load_config_text(BULK, overrides=pinned)
-    lowest = load_config_text(BULK, overrides=[*pinned, "electrostatics.mesh=[16, 16, 17]"])
+    lowest = load_config_text(BULK, overrides=[*pinned, "electrostatics.mesh=[16, 16, 14]"])
     choose_splitting(lowest, with_composition(BULK)[1]).parameters(np.dtype(np.float64))
 
 

@@ -245,9 +245,9 @@ def test_chunks_of_any_length_are_the_same_run(config, request, lists):
 def test_lists_that_overflow_are_given_room_and_lose_no_pair(listed, tmp_path, monkeypatch):
     """Cut before and after the overflow, the resumed run has the bits of the uninterrupted one."""
 
-    def without_room(config, replica, position=None):
+    def without_room(config, replica, position=None, splitting=None):
         """As built, but with rows as wide as the fullest one of the first list."""
-        built = build(config, replica, position=position)
+        built = build(config, replica, position=position, splitting=splitting)
         neighbors = built.state.neighbors
         n_columns = built.state.position.shape[0] + built.system.site_position.shape[0]
         capacity = int((neighbors.index < n_columns).sum(axis=1).max())
