@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from dropsim_kernels.box import Box
-from dropsim_kernels.electrostatics import ewald
+from dropsim_kernels.electrostatics import coulomb, ewald
 from dropsim_kernels.electrostatics.ewald import EwaldParameters, choose_parameters
 from dropsim_kernels.neighbors import allocate, build
 
@@ -65,9 +65,9 @@ def test_forces_are_the_gradient_of_the_energy(slab, net):
     x, q, sites, site_charge, box = scene(slab, net)
 
     def energy(x, q):
-        return ewald.coulomb_energy_forces(x, q, sites, site_charge, box, parameters(slab))[0]
+        return coulomb.coulomb_energy_forces(x, q, sites, site_charge, box, parameters(slab))[0]
 
-    forces = jax.jit(ewald.coulomb_energy_forces)(x, q, sites, site_charge, box, parameters(slab))[1]
+    forces = jax.jit(coulomb.coulomb_energy_forces)(x, q, sites, site_charge, box, parameters(slab))[1]
     by_position, by_charge = jax.jit(jax.grad(energy, argnums=(0, 1)))(x, q)
     np.testing.assert_allclose(forces, -by_position, rtol=1e-9, atol=1e-9)
     h = 1e-5
@@ -85,11 +85,11 @@ def test_forces_are_the_gradient_of_the_energy(slab, net):
 def test_sites_act_as_mobile_charges_would(slab, net):
     x, q, sites, site_charge, box = scene(slab, net)
     p = parameters(slab)
-    with_sites = jax.jit(ewald.coulomb_energy_forces)(x, q, sites, site_charge, box, p)
+    with_sites = jax.jit(coulomb.coulomb_energy_forces)(x, q, sites, site_charge, box, p)
     everything = jnp.concatenate([x, sites]), jnp.concatenate([q, site_charge])
     nothing = jnp.zeros((0, 3)), jnp.zeros(0)
-    together = jax.jit(ewald.coulomb_energy_forces)(*everything, *nothing, box, p)
-    among_sites = jax.jit(ewald.coulomb_energy_forces)(sites, site_charge, *nothing, box, p)
+    together = jax.jit(coulomb.coulomb_energy_forces)(*everything, *nothing, box, p)
+    among_sites = jax.jit(coulomb.coulomb_energy_forces)(sites, site_charge, *nothing, box, p)
     np.testing.assert_allclose(with_sites[1], together[1][: len(x)], rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(with_sites[0], together[0] - among_sites[0], rtol=1e-11)
 
@@ -99,7 +99,7 @@ def test_reference_energy_agrees_with_the_fast_route_and_a_list():
     p = parameters(True)
     everything = jnp.concatenate([x, sites]), jnp.concatenate([q, site_charge])
     reference = jax.jit(ewald.ewald_energy)(*everything, box, p)
-    fast = jax.jit(ewald.coulomb_energy_forces)(*everything, jnp.zeros((0, 3)), jnp.zeros(0), box, p)[0]
+    fast = jax.jit(coulomb.coulomb_energy_forces)(*everything, jnp.zeros((0, 3)), jnp.zeros(0), box, p)[0]
     np.testing.assert_allclose(fast, reference, rtol=1e-12)
     settings = allocate(x, sites, box, 2.0, 0.1)
     neighbors = jax.jit(build, static_argnums=3)(x, sites, box, settings)
@@ -112,8 +112,8 @@ def test_reference_energy_agrees_with_the_fast_route_and_a_list():
 def test_single_precision_follows_double_with_the_charges_of_centres():
     x, q, sites, site_charge, box = scene(n=20)
     site_charge = jnp.asarray([7.37, -1.8425, -1.8425, -1.8425, -1.8425])
-    double = jax.jit(ewald.coulomb_energy_forces)(x, q, sites, site_charge, box, parameters(True))
-    single = jax.jit(ewald.coulomb_energy_forces)(
+    double = jax.jit(coulomb.coulomb_energy_forces)(x, q, sites, site_charge, box, parameters(True))
+    single = jax.jit(coulomb.coulomb_energy_forces)(
         *(jnp.asarray(a, jnp.float32) for a in (x, q, sites, site_charge)),
         Box(jnp.asarray(box.lengths, jnp.float32), box.periodic),
         parameters(True, jnp.float32),

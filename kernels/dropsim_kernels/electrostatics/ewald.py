@@ -29,7 +29,6 @@ __all__ = [
     "background_energy",
     "choose_parameters",
     "cosine_sine",
-    "coulomb_energy_forces",
     "ewald_energy",
     "fixed_charges",
     "long_range",
@@ -379,28 +378,6 @@ def real_space_energy_forces(
     columns = jnp.concatenate([charge, site_charge.astype(charge.dtype)])
     energy, forces, _ = pair_forces(u, position, site_position, charge, columns, neighbors, box, parameters.cutoff)
     return energy, forces
-
-
-def coulomb_energy_forces(
-    position: jax.Array,
-    charge: jax.Array,
-    site_position: jax.Array,
-    site_charge: jax.Array,
-    box: Box,
-    parameters: EwaldParameters,
-    neighbors: NeighborList | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Coulomb energy and forces of mobile charges among themselves and with fixed sites.
-
-    The sum of `real_space_energy_forces` and `long_range`; arguments and validity as there.
-    Returns (energy, forces (N, 3)).
-    """
-    real_energy, real_forces = real_space_energy_forces(
-        position, charge, site_position, site_charge, box, parameters, neighbors
-    )
-    fixed = fixed_charges(site_position, site_charge.astype(charge.dtype), box, parameters)
-    energy, forces = long_range(position, charge, box, parameters, fixed)
-    return energy + real_energy, forces + real_forces
 
 
 def ewald_energy(
