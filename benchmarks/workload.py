@@ -166,7 +166,8 @@ def size_record(built: Built, system: System) -> dict[str, Any]:
         "path": path_of(system),
         "capacity": system.neighbors.capacity,
         "cutoff_nm": round(float(system.splitting.cutoff), 3),
-        "n_max": list(system.splitting.n_max),
+        "coulomb": built.splitting.method,
+        "n_max": list(built.splitting.waves),
     }
 
 
