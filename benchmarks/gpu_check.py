@@ -25,7 +25,7 @@ jax.config.update("jax_enable_compilation_cache", False)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from dropsim_kernels.box import minimum_image  # noqa: E402
-from dropsim_kernels.electrostatics.ewald import fixed_charges  # noqa: E402
+from dropsim_kernels.electrostatics.coulomb import fixed_charges  # noqa: E402
 from measure import peak_rss_MB, table  # noqa: E402
 from scipy import stats  # noqa: E402
 from workload import (  # noqa: E402
@@ -111,7 +111,7 @@ def compare_forces(first: Side, second: Side, state: State, system: System, limi
     difference = np.linalg.norm(force - reference, axis=1) / np.maximum(size, rms)
     worst = float(difference.max())
     return {
-        "check": f"forces, {path_of(system)}, {len(size)} beads",
+        "check": f"forces, {path_of(system)}, {type(system.splitting).__name__}, {len(size)} beads",
         "max_relative_difference": worst,
         "rms_relative_difference": float(np.sqrt(np.mean(difference**2))),
         "relative_energy_difference": abs(energy - reference_energy) / abs(reference_energy),
@@ -309,9 +309,11 @@ def main() -> int:
     state, system, plan = host_build(config, "chosen")
     state, system = gathered(state, system, plan[0], 36.0)
     large_state, large_system, _ = host_build(scaled_config(1000, "float32"), "chosen")
+    mesh_state, mesh_system, _ = host_build(main_config("float32", "mesh"), "chosen")
     checks = [
         compare_forces(first, second, state, system, limit),
         compare_forces(first, second, large_state, large_system, limit),
+        compare_forces(first, second, mesh_state, mesh_system, limit),
         compare_paths(first, second, state, system, plan[0]),
         compare_reaction(first, second, state, system),
     ]

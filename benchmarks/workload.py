@@ -48,9 +48,9 @@ def machine(cores: list[int], device: Any) -> dict[str, Any]:
     }
 
 
-def main_config(precision: str) -> Config:
-    """The main run of the droplet study."""
-    return load_config(MAIN_STUDY, [f"run.precision={precision}"])
+def main_config(precision: str, method: str = "auto") -> Config:
+    """The main run of the droplet study; method: of its Coulomb sum."""
+    return load_config(MAIN_STUDY, [f"run.precision={precision}", f"electrostatics.method={method}"])
 
 
 def scaled_config(n_charges: int, precision: str) -> Config:

@@ -241,15 +241,11 @@ def test_interrupt(experiment_text, tmp_path):
     long = experiment_text.replace("duration_ps = 2.4", "duration_ps = 4000.0", 1)
     file.write_text(long[: long.index('[[stages]]\nname = "measure"')] + "[kinetics]\nenabled = false\n")
     runs = tmp_path / "runs"
-    command = [sys.executable, "-m", "dropsim", "run", str(file), "--out", str(runs)]
-
-    def listen() -> None:
-        """A background job of a shell begins with Ctrl-C ignored, and hands that on."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    with subprocess.Popen(
-        command, env=environment(), cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=listen
-    ) as process:
+    # A background job of a shell begins with Ctrl-C ignored, and hands that on.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"{listening}; from dropsim.cli import main; main()"
+    command = [sys.executable, "-c", start, "run", str(file), "--out", str(runs)]
+    with subprocess.Popen(command, env=environment(), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
         while not list(runs.glob(f"*/{CHECKPOINT}")):
             assert process.poll() is None
