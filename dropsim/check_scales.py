@@ -66,17 +66,17 @@ class CostModel:
 
 # All pairs, one core: 4458 and 335 steps/s at 264 and 1053 charges (benchmarks/results/engine.md); about 30 at 2930,
 # seen once, of which no result is committed (benchmarks/engine.py without --quick gives it).
-# Mesh: 43 steps/s at 30,000 charges on both cores of the same machine.
+# Mesh: 35.7 steps/s at 30,000 charges on both cores of the same machine (benchmarks/results/peers.md).
 COST_MODEL = CostModel(
     seconds_overhead=1e-5,
     seconds_per_pair=4e-9,
-    seconds_per_charge=7.75e-7,
+    seconds_per_charge=9.3e-7,
     mesh_above=3000,
     seconds_compile=25.0,
     memory_MB=800.0,
     bytes_per_bead_and_frame=0.6 * (12 + 12 + 1 + 1),
     basis_pairs="4 ns a pair (AMD EPYC), one core for each replica, plus compilation",
-    basis_mesh="0.8 us a charge (particle mesh, two cores of an AMD EPYC), plus compilation",
+    basis_mesh="0.9 us a charge (particle mesh, two cores of an AMD EPYC), plus compilation",
 )
 
 
