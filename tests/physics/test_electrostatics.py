@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from dropsim_kernels.box import Box
 from dropsim_kernels.electrostatics import ewald
+from dropsim_kernels.electrostatics.coulomb import coulomb_energy_forces
 from dropsim_kernels.electrostatics.ewald import EwaldParameters, choose_parameters
 
 energy_of = jax.jit(ewald.ewald_energy, static_argnums=4)
-energy_forces = jax.jit(ewald.coulomb_energy_forces)
+energy_forces = jax.jit(coulomb_energy_forces)
 
 
 @pytest.mark.parametrize("alpha", [4.5, 5.5])
@@ -91,7 +92,7 @@ def site_potential(height, spacing=2.75):
 
     def energy(charge):
         probe = jnp.asarray([[0.0, 0.0, base]]).at[0, 2].add(height)
-        return ewald.coulomb_energy_forces(probe, charge, sites, site_charge, box, parameters)[0]
+        return coulomb_energy_forces(probe, charge, sites, site_charge, box, parameters)[0]
 
     # The slope at zero charge: the images of the probe itself have no part in it.
     return jax.grad(energy)(jnp.zeros(1))[0]

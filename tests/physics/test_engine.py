@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from dropsim_kernels.box import wrap
-from dropsim_kernels.electrostatics.ewald import choose_parameters, coulomb_energy_forces, fixed_charges
+from dropsim_kernels.electrostatics.coulomb import coulomb_energy_forces, fixed_charges
+from dropsim_kernels.electrostatics.ewald import choose_parameters
 from dropsim_kernels.neighbors import allocate
 from dropsim_kernels.neighbors import build as build_list
 from dropsim_kernels.potentials import ewald_real, lennard_jones
