@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from dropsim import units
 from dropsim.kinetics import growth_laws
+from dropsim.kinetics.protocol import PotentialStep
 from dropsim.observables.estimate import Estimate
 
 # Li2S6 + 10 Li+ + 10 e- -> 6 Li2S.
@@ -36,14 +37,6 @@ CLOSURE_NOTE = {
         "paper's, and n = 2/(3 - m) in its charge-limited regime follows from it and is not a finding"
     ),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class PotentialStep:
-    """One plateau of the protocol: potential_V held for duration_s (> 0)."""
-
-    potential_V: float
-    duration_s: float
 
 
 DEFAULT_PROTOCOL = (PotentialStep(-0.5, 120.0), PotentialStep(0.5, 120.0))
