@@ -1,7 +1,7 @@
 """Droplets as connected clusters of sulfur beads, and their identities through time.
 
-A sulfur bead is one S6 dianion (species S6) or one converted unit (species Li2S); each carries six
-S atoms. x and y are periodic, z is bounded by walls and never wrapped.
+A sulfur bead is one S6 dianion (species S6), three dissolved Li2S2 (species Li2S2) or one solid unit of six
+Li2S (species Li2S); each carries six S atoms. x and y are periodic, z is bounded by walls and never wrapped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Integers = NDArray[np.int64]
 Criterion = Literal["both", "li-bridge", "s6-contact"]
 
 # The codes of `dropsim.system`, written out because that module loads the accelerator stack.
-LI, S6, TFSI, LI2S = range(4)
+LI, S6, TFSI, LI2S, LI2S2, VACANT = range(6)
 SULFUR_ATOMS_PER_BEAD = 6
 
 # Periodic trees want 0 <= z < box: far planes that no bead can see each other through.
@@ -31,9 +31,9 @@ _Z_SHIFT, _Z_BOX = 1.0e3, 1.0e6
 
 
 def is_sulfur(species: ArrayLike) -> NDArray[np.bool_]:
-    """Mask of the beads that hold six S atoms: S6 or Li2S. Any shape in, the same shape out."""
+    """Mask of the beads that hold six S atoms: S6, Li2S2 or Li2S. Any shape in, the same shape out."""
     code = np.asarray(species)
-    return (code == S6) | (code == LI2S)
+    return (code == S6) | (code == LI2S) | (code == LI2S2)
 
 
 def checked_frames(position: ArrayLike, species: ArrayLike, lengths: ArrayLike) -> tuple[Floats, Integers, Floats]:

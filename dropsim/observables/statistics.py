@@ -168,3 +168,25 @@ def combine_replicas(estimates: list[Estimate]) -> Estimate:
     dof = float((errors**2).sum()) ** 2 / fourth if fourth > 0 else 1.0
     half = float(stats.t.ppf(0.975, dof)) * se
     return Estimate(mean, se, unit, n_effective, text, (mean - half, mean + half))
+
+
+def proportion_estimate(hits: int, trials: int, method: str) -> Estimate:
+    """A share of independent trials with Wilson's interval.
+
+    p = k / n;  (p + z^2/2n -/+ z sqrt[p (1 - p)/n + z^2/4n^2]) / (1 + z^2/n)
+
+    k -> hits; n -> trials, at least 1; method: as printed. Standard error: half of the interval of z = 1, which stays
+    above zero where none or all hit; interval: z = 1.96. Raises AnalysisError without trials. Source: Wilson,
+    doi 10.1080/01621459.1927.10502953.
+    """
+    if not 0 <= hits <= trials or trials < 1:
+        raise AnalysisError(f"{hits} of {trials} is no share: at least one trial is needed")
+    p = hits / trials
+
+    def wilson(z: float) -> tuple[float, float]:
+        centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+        half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+    low, high = wilson(1.0)
+    return Estimate(p, (high - low) / 2, "1", float(trials), method, wilson(1.959964))
