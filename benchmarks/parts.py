@@ -15,11 +15,16 @@ from dropsim_kernels.pairs import pair_forces
 from jax import Array
 from workload import Stretch, built_with, main_config, size_record
 
-from dropsim.forces import pair_energy, pair_parameters, total_forces, wall_energy
+from dropsim.forces import bead_charges, pair_energy, pair_parameters, site_charges, total_forces, wall_energy
 from dropsim.simulate import step
 from dropsim.system import State, System
 
 Part = Callable[[Array, Array, State, System], Array]
+
+
+def charges_of(state: State, system: System) -> Array:
+    """Charge of each mobile bead, e."""
+    return bead_charges(state.species, state.reaction.electrons, system)
 
 
 def whole_step(position: Array, counter: Array, state: State, system: System) -> Array:
@@ -32,15 +37,15 @@ def whole_step(position: Array, counter: Array, state: State, system: System) ->
 def all_forces(position: Array, counter: Array, state: State, system: System) -> Array:
     """The force evaluation of a step."""
     del counter
-    energy, force = total_forces(position, state.species, state.neighbors, system)
+    energy, force = total_forces(position, state.species, state.reaction.electrons, state.neighbors, system)
     return force + energy
 
 
 def pairs(position: Array, counter: Array, state: State, system: System) -> Array:
     """Lennard-Jones and the real-space Coulomb sum, over the pairs as the run meets them."""
     del counter
-    mobile = pair_parameters(state.species, system)
-    sites = pair_parameters(system.site_species, system)
+    mobile = pair_parameters(state.species, charges_of(state, system), system)
+    sites = pair_parameters(system.site_species, site_charges(system), system)
     everything = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), mobile, sites)
     neighbors = state.neighbors if system.neighbors.capacity else None
     energy, force, _ = pair_forces(
@@ -59,7 +64,7 @@ def pairs(position: Array, counter: Array, state: State, system: System) -> Arra
 def reciprocal_sum(position: Array, counter: Array, state: State, system: System) -> Array:
     """The sum over wave vectors."""
     del counter
-    charge = system.force_field.charge[state.species]
+    charge = charges_of(state, system)
     energy, force = reciprocal(position, charge, system.box, system.splitting, system.fixed_charges.structure)
     return force + energy
 
@@ -67,7 +72,7 @@ def reciprocal_sum(position: Array, counter: Array, state: State, system: System
 def slab(position: Array, counter: Array, state: State, system: System) -> Array:
     """The correction for two periodic directions."""
     del counter
-    charge = system.force_field.charge[state.species]
+    charge = charges_of(state, system)
     energy, force = slab_correction(position, charge, system.box, system.splitting, system.fixed_charges.moments)
     return force + energy
 
@@ -75,7 +80,8 @@ def slab(position: Array, counter: Array, state: State, system: System) -> Array
 def walls(position: Array, counter: Array, state: State, system: System) -> Array:
     """Both walls and the charged sheet, energy and force."""
     del counter
-    energy, slope = jax.value_and_grad(lambda z: jnp.sum(wall_energy(z, state.species, system)))(position[:, 2])
+    charge = charges_of(state, system)
+    energy, slope = jax.value_and_grad(lambda z: jnp.sum(wall_energy(z, state.species, charge, system)))(position[:, 2])
     return position.at[:, 2].set(energy - slope)
 
 

@@ -28,6 +28,7 @@ from dropsim.composition import (
 from dropsim.config import Config, StageConfig
 from dropsim.coulomb_error import exact_coulomb_forces, relative_error, target_beads
 from dropsim.errors import BuildError
+from dropsim.forces import site_charges
 from dropsim.simulate import Stage, minimise, new_list, renewed_neighbors, with_forces, with_more_room
 from dropsim.splitting import ALL_PAIRS_BELOW, Splitting, choose_splitting
 from dropsim.start import start_positions
@@ -220,12 +221,11 @@ def neighbor_settings(position: jax.Array, site_position: jax.Array, box: Box, c
 def with_splitting(state: State, system: System, splitting: Splitting) -> tuple[State, System]:
     """State and system with the Coulomb sum split in this way: parameters, what the sites add, neighbour list."""
     parameters = splitting.parameters(state.position.dtype)
-    charge = system.force_field.charge[system.site_species]
     settings = neighbor_settings(state.position, system.site_position, system.box, splitting.cutoff_nm)
     system = dataclasses.replace(
         system,
         splitting=parameters,
-        fixed_charges=fixed_charges(system.site_position, charge, system.box, parameters),
+        fixed_charges=fixed_charges(system.site_position, site_charges(system), system.box, parameters),
         neighbors=settings,
     )
     neighbors = new_list(state.position, system.site_position, system.box, settings)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from dropsim_kernels.electrostatics.reference import reference_forces
 
-from dropsim.forces import coulomb_forces
+from dropsim.forces import bead_charges, coulomb_forces, site_charges
 from dropsim.system import State, System
 
 N_TARGETS = 256
@@ -21,12 +21,11 @@ def target_beads(n_mobile: int) -> np.ndarray:
 
 def exact_coulomb_forces(state: State, system: System, targets: np.ndarray) -> np.ndarray:
     """Coulomb forces on some beads from an Ewald sum in double precision, (T, 3) e^2/nm^2."""
-    charge = np.asarray(system.force_field.charge, np.float64)
     return reference_forces(
         np.asarray(state.position, np.float64),
-        charge[np.asarray(state.species)],
+        np.asarray(bead_charges(state.species, state.reaction.electrons, system), np.float64),
         np.asarray(system.site_position, np.float64),
-        charge[np.asarray(system.site_species)],
+        np.asarray(site_charges(system), np.float64),
         system.box,
         targets,
     )
@@ -38,7 +37,7 @@ def relative_error(state: State, system: System, targets: np.ndarray, exact: np.
     state: its neighbour list must be good; exact: (T, 3) of `exact_coulomb_forces`. Without any exact force 0 where
     none was found either, else infinite.
     """
-    found = jax.jit(coulomb_forces)(state.position, state.species, state.neighbors, system)
+    found = jax.jit(coulomb_forces)(state.position, state.species, state.reaction.electrons, state.neighbors, system)
     deviation = np.asarray(found, np.float64)[targets] / float(system.force_field.coulomb) - exact
     missed, whole = float((deviation**2).sum()), float((exact**2).sum())
     # Without charges there is no force to be relative to.

@@ -17,6 +17,8 @@ from dropsim.system import System
 
 # Share of a cutoff over which a force goes to zero.
 SMOOTH_SHARE = 0.1
+# Nearer than any two beads that repel each other, by 1e20 kT.
+CLOSEST_NM = 0.01
 
 
 class PairParameters(NamedTuple):
@@ -28,10 +30,38 @@ class PairParameters(NamedTuple):
     charge: Array
 
 
-def pair_parameters(species: Array, system: System) -> PairParameters:
-    """What each bead brings to a pair; species: (N,) int32."""
+def bead_charges(species: Array, electrons: Array, system: System) -> Array:
+    """Charge of each mobile bead, e.
+
+        q_i = q(species), and q_i = q(species) - n_i of a sulfur bead where electrons are transferred bare
+
+    species: (N,) int32, sulfur beads first; n -> `electrons`: (n_sulfur,) int32, added to each of them. Returns (N,).
+    Where each electron comes with its lithium (`system.bare` is false) the electrons are not read.
+    """
+    charge = system.force_field.charge[species]
+    if not system.bare:
+        return charge
+    return charge.at[: system.n_sulfur].add(-electrons.astype(charge.dtype))
+
+
+def site_charges(system: System) -> Array:
+    """Charge of each fixed site, e, (C,)."""
+    return system.force_field.charge[system.site_species]
+
+
+def pair_parameters(species: Array, charge: Array, system: System) -> PairParameters:
+    """What each bead brings to a pair; species: (N,) int32; charge: (N,) e."""
     field = system.force_field
-    return PairParameters(0.5 * field.sigma[species], jnp.sqrt(field.epsilon[species]), field.charge[species])
+    return PairParameters(0.5 * field.sigma[species], jnp.sqrt(field.epsilon[species]), charge)
+
+
+def clear_of_vacant(r: Array, system: System) -> Array:
+    """Distances at which every term of a pair is finite in single precision, nm.
+
+    A vacant slot of the lithium reservoir has no charge and no well, and beads pass through it: there 0 times
+    (sigma/r)^12 must be 0. Beads that are present never come so near.
+    """
+    return jnp.maximum(r, CLOSEST_NM) if system.bare else r
 
 
 def lennard_jones_energy(system: System):
@@ -40,6 +70,7 @@ def lennard_jones_energy(system: System):
     cutoff = field.lennard_jones_cutoff
 
     def u(r: Array, row: PairParameters, column: PairParameters) -> Array:
+        r = clear_of_vacant(r, system)
         sigma = row.half_sigma + column.half_sigma
         epsilon = row.root_epsilon * column.root_epsilon
         # Value and slope at the cutoff in closed form: they differ from pair to pair, and are met as often as r.
@@ -77,6 +108,7 @@ def coulomb_pair_energy(system: System):
     value, slope = jax.jvp(lambda r: ewald_real(r, alpha), (cutoff,), (jnp.ones_like(cutoff),))
 
     def u(r: Array, row: PairParameters, column: PairParameters) -> Array:
+        r = clear_of_vacant(r, system)
         smooth = ewald_real(r, alpha) - smooth_cut(r, cutoff, value, slope)
         return field.coulomb * row.charge * column.charge * smooth
 
@@ -94,14 +126,14 @@ def pair_energy(system: System):
     return u
 
 
-def wall_energy(z: Array, species: Array, system: System) -> Array:
+def wall_energy(z: Array, species: Array, charge: Array, system: System) -> Array:
     """Energy of each bead in the walls and in the field of uniform charges, kJ/mol, (N,); zero in a bulk box.
 
         u = wall_93(z), or a repulsive wall where its depth is 0, + repulsive wall(height - z)
             - 2 pi k_C q s z - pi k_C q b [z^2 + (height - z)^2]
 
-    s: sheet density at z = 0, e/nm^2; b: background density between the walls, e/nm^3. Both potentials are exact in
-    the slab geometry.
+    q -> `charge`: (N,) e; s: sheet density at z = 0, e/nm^2; b: background density between the walls, e/nm^3. Both
+    potentials are exact in the slab geometry.
     """
     if system.box.periodic[2]:
         return jnp.zeros_like(z)
@@ -112,14 +144,14 @@ def wall_energy(z: Array, species: Array, system: System) -> Array:
     bottom = jnp.where(depth > 0, wall_93(z, sigma, depth), wall_93_repulsive(z, sigma, kT))
     top = wall_93_repulsive(height - z, field.top_sigma[species], kT)
     uniform = 2.0 * field.sheet_density * z + field.background_density * (z * z + (height - z) ** 2)
-    return bottom + top - math.pi * field.coulomb * field.charge[species] * uniform
+    return bottom + top - math.pi * field.coulomb * charge * uniform
 
 
-def wall_derivatives(z: Array, species: Array, system: System) -> tuple[Array, Array, Array]:
+def wall_derivatives(z: Array, species: Array, charge: Array, system: System) -> tuple[Array, Array, Array]:
     """Energy, slope and curvature of `wall_energy` along z, each (N,)."""
 
     def energy(height: Array) -> Array:
-        return wall_energy(height, species, system)
+        return wall_energy(height, species, charge, system)
 
     def slope(height: Array) -> tuple[Array, Array]:
         value, derivative = jax.jvp(energy, (height,), (jnp.ones_like(height),))
@@ -129,14 +161,16 @@ def wall_derivatives(z: Array, species: Array, system: System) -> tuple[Array, A
     return value, derivative, curvature
 
 
-def total_forces(position: Array, species: Array, neighbors: NeighborList, system: System) -> tuple[Array, Array]:
+def total_forces(
+    position: Array, species: Array, electrons: Array, neighbors: NeighborList, system: System
+) -> tuple[Array, Array]:
     """Potential energy and forces of the mobile beads.
 
-    position: (N, 3) nm; species: (N,) int32. Returns (energy () kJ/mol, force (N, 3) kJ/(mol nm)). The energy
-    leaves out what no motion changes: the sites among themselves.
+    position: (N, 3) nm; species: (N,) int32; electrons: (n_sulfur,) int32, see `bead_charges`. Returns (energy ()
+    kJ/mol, force (N, 3) kJ/(mol nm)). The energy leaves out what no motion changes: the sites among themselves.
     """
     field, box = system.force_field, system.box
-    mobile, everything = _row_and_column_parameters(species, system)
+    mobile, everything = _row_and_column_parameters(species, electrons, system)
     energy, force, _ = pair_forces(
         pair_energy(system),
         position,
@@ -152,13 +186,13 @@ def total_forces(position: Array, species: Array, neighbors: NeighborList, syste
     force = force + field.coulomb * coulomb_force
     if box.periodic[2]:
         return energy, force
-    walls, slope, _ = wall_derivatives(position[:, 2], species, system)
+    walls, slope, _ = wall_derivatives(position[:, 2], species, mobile.charge, system)
     return energy + jnp.sum(walls), force.at[:, 2].add(-slope)
 
 
-def coulomb_forces(position: Array, species: Array, neighbors: NeighborList, system: System) -> Array:
+def coulomb_forces(position: Array, species: Array, electrons: Array, neighbors: NeighborList, system: System) -> Array:
     """The Coulomb part of `total_forces`, without uniform charges: (N, 3) kJ/(mol nm), for the measure of its error."""
-    mobile, everything = _row_and_column_parameters(species, system)
+    mobile, everything = _row_and_column_parameters(species, electrons, system)
     _, near, _ = pair_forces(
         coulomb_pair_energy(system),
         position,
@@ -173,7 +207,9 @@ def coulomb_forces(position: Array, species: Array, neighbors: NeighborList, sys
     return near + system.force_field.coulomb * far
 
 
-def total_laplacian(position: Array, species: Array, neighbors: NeighborList, system: System) -> Array:
+def total_laplacian(
+    position: Array, species: Array, electrons: Array, neighbors: NeighborList, system: System
+) -> Array:
     """Sum over the mobile beads of the Laplacian of the potential energy, kJ/(mol nm^2), for the configurational
     temperature <|grad U|^2> / (k_B <laplacian U>).
 
@@ -184,7 +220,7 @@ def total_laplacian(position: Array, species: Array, neighbors: NeighborList, sy
     Source: doi 10.1103/PhysRevLett.78.772 for the temperature.
     """
     field, box = system.force_field, system.box
-    mobile, everything = _row_and_column_parameters(species, system)
+    mobile, everything = _row_and_column_parameters(species, electrons, system)
     short = pair_laplacian(
         lennard_jones_energy(system),
         position,
@@ -200,11 +236,13 @@ def total_laplacian(position: Array, species: Array, neighbors: NeighborList, sy
         volume = jnp.prod(box.lengths.astype(total.dtype))
         return short + 4.0 * math.pi * field.coulomb * (total * total - jnp.sum(mobile.charge**2)) / volume
     # The curvature of the uniform background's energy is in that of the walls.
-    _, _, curvature = wall_derivatives(position[:, 2], species, system)
+    _, _, curvature = wall_derivatives(position[:, 2], species, mobile.charge, system)
     return short + jnp.sum(curvature)
 
 
-def _row_and_column_parameters(species: Array, system: System) -> tuple[PairParameters, PairParameters]:
-    mobile = pair_parameters(species, system)
-    sites = pair_parameters(system.site_species, system)
+def _row_and_column_parameters(
+    species: Array, electrons: Array, system: System
+) -> tuple[PairParameters, PairParameters]:
+    mobile = pair_parameters(species, bead_charges(species, electrons, system), system)
+    sites = pair_parameters(system.site_species, site_charges(system), system)
     return mobile, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), mobile, sites)

@@ -130,7 +130,7 @@ def dynamics_of(species: Array, system: System) -> Dynamics:
 
 def with_forces(state: State, system: System) -> State:
     """The state with energy and forces of its own positions and species; sets NOT_FINITE where they are none."""
-    energy, force = total_forces(state.position, state.species, state.neighbors, system)
+    energy, force = total_forces(state.position, state.species, state.reaction.electrons, state.neighbors, system)
     good = jnp.all(jnp.isfinite(force))
     if not system.box.periodic[2]:
         # Beyond a wall its potential is finite and pulls outwards: a bead there is as lost as one at nan.
@@ -220,7 +220,7 @@ def snapshot(state: State, system: System) -> Snapshot:
     """What a frame keeps of the state."""
     mass = system.mass[state.species][:, None]
     kinetic = 0.5 * jnp.sum(mass * state.velocity**2)
-    laplacian = total_laplacian(state.position, state.species, state.neighbors, system)
+    laplacian = total_laplacian(state.position, state.species, state.reaction.electrons, state.neighbors, system)
     return Snapshot(
         state.step,
         state.position,
@@ -251,7 +251,7 @@ def advance(
             state, checks = jax.lax.scan(interval, state, length=record_steps // check_steps)
         else:
             state, checks = moves(state, record_steps), None
-        energy, _ = total_forces(state.position, state.species, state.neighbors, system)
+        energy, _ = total_forces(state.position, state.species, state.reaction.electrons, state.neighbors, system)
         state = dataclasses.replace(state, energy=energy)
         return state, (snapshot(state, system), checks)
 

@@ -62,7 +62,8 @@ class System:
     add to it; diffusivity: (K,) nm^2/ps; mass: (K,) amu; friction: (K,) 1/ps; hydrodynamic_radius: (K,) nm;
     thermal_energy: () kJ/mol; timestep: () ps; reaction: rates and distances. Static: neighbors (capacities;
     capacity 0: all pairs, without a list), integrator (a name), wall_mobility (whether the walls slow the beads),
-    n_sulfur, n_li, n_mo (mobile beads are ordered sulfur, Li, TFSI; sites Mo, N).
+    n_sulfur, n_li, n_mo (mobile beads are ordered sulfur, Li, TFSI; sites Mo, N), bare (an added electron charges its
+    bead, and an explicit Li+ enters for it).
     """
 
     box: Box
@@ -85,6 +86,7 @@ class System:
     n_sulfur: int = dataclasses.field(metadata=STATIC)
     n_li: int = dataclasses.field(metadata=STATIC)
     n_mo: int = dataclasses.field(metadata=STATIC)
+    bare: bool = dataclasses.field(default=False, metadata=STATIC)
 
 
 @jax.tree_util.register_dataclass

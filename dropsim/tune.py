@@ -16,7 +16,7 @@ from dropsim.build import Built, build, neighbor_settings
 from dropsim.composition import composition
 from dropsim.config import Config
 from dropsim.coulomb_error import exact_coulomb_forces, relative_error, target_beads
-from dropsim.forces import total_forces
+from dropsim.forces import bead_charges, site_charges, total_forces
 from dropsim.splitting import Splitting, exact_splitting, mesh_splittings
 
 REPEATS = 5
@@ -61,17 +61,19 @@ def measure(splitting: Splitting, built: Built, targets: np.ndarray, exact: np.n
     """Time and error of one candidate on the state of `built`; targets, exact: as of `coulomb_error`."""
     state, system = built.state, built.system
     parameters = splitting.parameters(state.position.dtype)
-    charge = system.force_field.charge
+    charge = bead_charges(state.species, state.reaction.electrons, system)
     settings = neighbor_settings(state.position, system.site_position, system.box, splitting.cutoff_nm)
     list_s = 0.0
     if settings.capacity:
         fresh = jax.jit(lambda position: build_list(position, system.site_position, system.box, settings))
         state = dataclasses.replace(state, neighbors=fresh(state.position))
         list_s = best_time(lambda: fresh(state.position))
-    fixed = fixed_charges(system.site_position, charge[system.site_species], system.box, parameters)
+    fixed = fixed_charges(system.site_position, site_charges(system), system.box, parameters)
     there = dataclasses.replace(system, splitting=parameters, fixed_charges=fixed, neighbors=settings)
-    whole = jax.jit(lambda position: total_forces(position, state.species, state.neighbors, there)[1])
-    far = jax.jit(lambda position: long_range(position, charge[state.species], system.box, parameters, fixed)[1])
+    whole = jax.jit(
+        lambda position: total_forces(position, state.species, state.reaction.electrons, state.neighbors, there)[1]
+    )
+    far = jax.jit(lambda position: long_range(position, charge, system.box, parameters, fixed)[1])
     return Measured(
         splitting,
         best_time(lambda: whole(state.position)),

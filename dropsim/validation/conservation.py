@@ -92,7 +92,7 @@ def total_and_shadow_energy(state: State, system: System) -> tuple[State, Array,
 
     def sample(state: State) -> tuple[Array, ...]:
         # The force is known since the step; the energy is not.
-        energy, _ = total_forces(state.position, state.species, state.neighbors, system)
+        energy, _ = total_forces(state.position, state.species, state.reaction.electrons, state.neighbors, system)
         position = state.position + (state.image - origin).astype(dtype) * system.box.lengths[None, :]
         return position, mass * state.velocity, state.force, energy, 0.5 * jnp.sum(mass * state.velocity**2)
 

@@ -67,9 +67,9 @@ def test_forces_are_minus_the_gradient(unrelaxed, experiment_text, compensation)
 
     @jax.jit
     def energy(position):
-        return forces(position, state.species, state.neighbors, system)[0]
+        return forces(position, state.species, state.reaction.electrons, state.neighbors, system)[0]
 
-    force = np.asarray(forces(state.position, state.species, state.neighbors, system)[1])
+    force = np.asarray(forces(state.position, state.species, state.reaction.electrons, state.neighbors, system)[1])
     np.testing.assert_allclose(force, -jax.grad(energy)(state.position), rtol=1e-9, atol=1e-9 * np.abs(force).max())
     # Against differences too, which know nothing of how the energy is differentiated.
     h = 1e-5
@@ -88,7 +88,9 @@ def test_three_walls(unrelaxed, experiment_text, kind, depth_kT):
     assert config.wall.well_depth_S6_kT == depth_kT
     system = build(config).system
     z = jnp.linspace(0.25, 2.5, 2000, dtype=system.thermal_energy.dtype)
-    energy = np.asarray(wall_energy(z, jnp.full(z.shape, S6), system)) / float(system.thermal_energy)
+    energy = np.asarray(wall_energy(z, jnp.full(z.shape, S6), jnp.full(z.shape, -2.0), system)) / float(
+        system.thermal_energy
+    )
     assert energy.min() == pytest.approx(-depth_kT, abs=2e-3)
     assert energy[0] > 20.0
     assert abs(energy[-1]) < 0.02 * max(depth_kT, 1.0)
@@ -107,8 +109,10 @@ def test_moving_everything_sideways_changes_no_force(unrelaxed, experiment_text,
     sites = moved(system.site_position)
     charges = fixed_charges(sites, system.force_field.charge[system.site_species], system.box, system.splitting)
     there = dataclasses.replace(system, site_position=sites, fixed_charges=charges)
-    energy, force = forces(state.position, state.species, state.neighbors, system)
-    energy_there, force_there = forces(moved(state.position), state.species, state.neighbors, there)
+    energy, force = forces(state.position, state.species, state.reaction.electrons, state.neighbors, system)
+    energy_there, force_there = forces(
+        moved(state.position), state.species, state.reaction.electrons, state.neighbors, there
+    )
     np.testing.assert_allclose(energy_there, energy, rtol=1e-10)
     np.testing.assert_allclose(force_there, force, atol=1e-9 * float(jnp.abs(force).max()), rtol=0)
 
@@ -120,8 +124,8 @@ def test_all_pairs_and_lists_give_the_same_forces(unrelaxed, experiment_text):
     settings = allocate(state.position, system.site_position, system.box, system.neighbors.cutoff, 0.3)
     neighbors = build_list(state.position, system.site_position, system.box, settings)
     listed = dataclasses.replace(system, neighbors=settings)
-    energy, force = forces(state.position, state.species, state.neighbors, system)
-    energy_listed, force_listed = forces(state.position, state.species, neighbors, listed)
+    energy, force = forces(state.position, state.species, state.reaction.electrons, state.neighbors, system)
+    energy_listed, force_listed = forces(state.position, state.species, state.reaction.electrons, neighbors, listed)
     np.testing.assert_allclose(energy_listed, energy, rtol=1e-12)
     np.testing.assert_allclose(force_listed, force, atol=1e-12 * float(jnp.abs(force).max()), rtol=1e-11)
 
@@ -140,7 +144,9 @@ def test_coulomb_forces_are_as_accurate_as_asked(unrelaxed, precision, tolerance
     def of_field(**changes):
         field = dataclasses.replace(system.force_field, epsilon=jnp.zeros_like(system.force_field.epsilon), **changes)
         there = dataclasses.replace(system, force_field=field)
-        return np.asarray(forces(state.position, state.species, state.neighbors, there)[1], np.float64)
+        return np.asarray(
+            forces(state.position, state.species, state.reaction.electrons, state.neighbors, there)[1], np.float64
+        )
 
     # Walls act in both.
     strength = system.force_field.coulomb
@@ -168,7 +174,7 @@ def test_pairs_end_smoothly(unrelaxed, experiment_text, kinds):
     """Energy and force go to zero at both cutoffs, and nothing but a constant is changed before the last tenth."""
     system = build(small(experiment_text, "electrostatics.cutoff_nm=2.0")).system
     field = system.force_field
-    row, column = (pair_parameters(jnp.asarray(kind), system) for kind in kinds)
+    row, column = (pair_parameters(jnp.asarray(kind), field.charge[kind], system) for kind in kinds)
     sigma, root = 0.5 * (field.sigma[kinds[0]] + field.sigma[kinds[1]]), jnp.sqrt(field.epsilon)
     charges = field.coulomb * field.charge[kinds[0]] * field.charge[kinds[1]]
     parts = {
@@ -249,7 +255,9 @@ def exact_sums(built, positions) -> tuple[np.ndarray, np.ndarray]:
     system, state = built.system, built.state
 
     def gradient(flat):
-        return -forces(flat.reshape(-1, 3), state.species, state.neighbors, system)[1].reshape(-1)
+        return -forces(flat.reshape(-1, 3), state.species, state.reaction.electrons, state.neighbors, system)[
+            1
+        ].reshape(-1)
 
     def both(position):
         flat = position.reshape(-1)
@@ -282,7 +290,7 @@ def test_laplacian_is_the_trace_of_the_hessian(unrelaxed, experiment_text, geome
     built = build(small(experiment_text, "electrostatics.force_tolerance=1e-7", *overrides))
     state, system = built.state, built.system
     _, exact = exact_sums(built, state.position[None])
-    found = jax.jit(total_laplacian)(state.position, state.species, state.neighbors, system)
+    found = jax.jit(total_laplacian)(state.position, state.species, state.reaction.electrons, state.neighbors, system)
     # The Lennard-Jones part alone, for the scale of what is compared.
     assert abs(float(found) - exact[0]) < 1e-4 * abs(exact[0])
 
@@ -332,7 +340,7 @@ def test_ideal_gas_between_the_walls(experiment_text):
     mean, error = share.mean(axis=0), share.std(axis=0, ddof=1) / np.sqrt(share.shape[0])
     fine = np.linspace(0.0, 6.0, 6001)[1:-1]
     species = jnp.full(fine.shape, LI)
-    weight = np.exp(-np.asarray(wall_energy(jnp.asarray(fine), species, built.system)) / KT)
+    weight = np.exp(-np.asarray(wall_energy(jnp.asarray(fine), species, jnp.zeros(fine.shape), built.system)) / KT)
     expected = np.histogram(fine, edges, weights=weight)[0] / weight.sum()
     assert np.all(error[1:-1] < 0.015)
     deviation = (mean - expected)[error > 0] / error[error > 0]
