@@ -35,12 +35,14 @@ from dropsim.start import start_positions
 from dropsim.system import (
     LI,
     LI2S,
+    LI2S2,
     MO,
     N_RING,
     NEIGHBOR_OVERFLOW,
     S6,
     SPECIES,
     TFSI,
+    VACANT,
     ForceField,
     State,
     System,
@@ -87,17 +89,27 @@ def uniform_densities(config: Config, whole: Composition) -> tuple[float, float]
     return charge / area, spread
 
 
+def by_species(values: dict[str, float], default: float = 0.0) -> np.ndarray:
+    """Numbers of the beads in the order of SPECIES, (K,); `default` for what the file does not describe."""
+    return np.array([values.get(name, default) for name in SPECIES], np.float64)
+
+
 def build_force_field(config: Config, whole: Composition, dtype: np.dtype, cutoff_nm: float) -> ForceField:
     """Tables over the species in the order of SPECIES, in kJ/mol, nm and e."""
     table, wall, centres = config.species, config.wall, config.centres
-    mobile = [table.Li, table.S6, table.TFSI, table.Li2S]
+    beads = {name: getattr(table, name) for name in type(table).model_fields}
     kT300 = units.thermal_energy(REFERENCE_TEMPERATURE_K)
-    charge = [s.charge_e for s in mobile] + [centres.charge_e, -0.25 * centres.charge_e]
-    sigma = np.array([s.sigma_nm for s in mobile] + [centres.sigma_nm, centres.sigma_nm])
+    charge = by_species({name: bead.charge_e for name, bead in beads.items()})
+    charge[[MO, N_RING]] = centres.charge_e, -0.25 * centres.charge_e
+    sigma = by_species({name: bead.sigma_nm for name, bead in beads.items()})
+    sigma[[MO, N_RING]] = centres.sigma_nm
     # The ring's atoms are part of the wall plane: their cores are in the wall's potential already.
-    epsilon = [s.epsilon_kJ_per_mol for s in mobile] + [centres.epsilon_kJ_per_mol, 0.0]
-    sulfur = np.isin(np.arange(len(SPECIES)), (S6, LI2S))
-    depth = np.where(sulfur, wall.well_depth_S6_kT, wall.well_depth_other_kT) * kT300
+    epsilon = by_species({name: bead.epsilon_kJ_per_mol for name, bead in beads.items()})
+    epsilon[MO] = centres.epsilon_kJ_per_mol
+    kinds = np.arange(len(SPECIES))
+    depth = np.where(np.isin(kinds, (S6, LI2S, LI2S2)), wall.well_depth_S6_kT, wall.well_depth_other_kT) * kT300
+    # No wall is there for a slot that holds no bead.
+    present = kinds != VACANT
 
     sheet, background = uniform_densities(config, whole)
 
@@ -110,9 +122,9 @@ def build_force_field(config: Config, whole: Composition, dtype: np.dtype, cutof
         epsilon=array(epsilon),
         lennard_jones_cutoff=array(min(cutoff_nm, lennard_jones_range_nm(config, whole))),
         coulomb=array(units.COULOMB_KJ_NM_PER_MOL_E2 / relative_permittivity(config)),
-        wall_sigma=array(0.5 * (sigma + wall.sigma_nm)),
-        wall_depth=array(depth),
-        top_sigma=array(0.5 * (sigma + 0.34)),
+        wall_sigma=array(0.5 * (sigma + wall.sigma_nm) * present),
+        wall_depth=array(depth * present),
+        top_sigma=array(0.5 * (sigma + 0.34) * present),
         sheet_density=array(sheet),
         background_density=array(background),
     )
@@ -325,7 +337,11 @@ def first_state(
     start = jnp.asarray(position.astype(dtype))
     settings = neighbor_settings(start, sites, box, splitting.cutoff_nm)
     parameters = splitting.parameters(dtype)
-    mobile = [config.species.Li, config.species.S6, config.species.TFSI, config.species.Li2S]
+    beads = {name: getattr(config.species, name) for name in type(config.species).model_fields}
+
+    def table(values: dict[str, float], default: float = 0.0) -> jax.Array:
+        return jnp.asarray(by_species(values, default).astype(dtype))
+
     system = System(
         box=box,
         force_field=field,
@@ -334,11 +350,11 @@ def first_state(
         mo_wired=jnp.full((whole.n_centres,), config.centres.wired),
         splitting=parameters,
         fixed_charges=fixed_charges(sites, field.charge[site_kinds], box, parameters),
-        diffusivity=jnp.asarray(np.array([s.diffusivity_nm2_per_ps for s in mobile] + [0.0, 0.0], dtype)),
-        mass=jnp.asarray(np.array([s.mass_amu for s in mobile] + [1.0, 1.0], dtype)),
+        diffusivity=table({name: bead.diffusivity_nm2_per_ps for name, bead in beads.items()}),
+        mass=table({name: bead.mass_amu for name, bead in beads.items()}, default=1.0),
         friction=jnp.zeros((len(SPECIES),), dtype),
-        hydrodynamic_radius=jnp.asarray(
-            np.array([s.hydrodynamic_radius_nm or 0.5 * s.sigma_nm for s in mobile] + [0.0, 0.0], dtype)
+        hydrodynamic_radius=table(
+            {name: bead.hydrodynamic_radius_nm or 0.5 * bead.sigma_nm for name, bead in beads.items()}
         ),
         thermal_energy=jnp.asarray(np.asarray(units.thermal_energy(config.electrolyte.temperature_K), dtype)),
         timestep=jnp.asarray(np.asarray(0.0, dtype)),

@@ -129,7 +129,7 @@ def _electrostatic_rows(config: Config) -> list[Quantity]:
         Quantity(
             group,
             "mean reduced density",
-            whole.n_mobile / volume * contact**3,
+            whole.n_ions / volume * contact**3,
             "1",
             "ions per volume times d^3",
         ),

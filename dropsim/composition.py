@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dropsim.config import Config, StageConfig
 
 N_SITES_PER_RING = 4  # nitrogen neighbours that balance one Mo centre
+SLOTS_PER_S6 = 10  # electrons that one S6 takes on the way to 6 Li2S
 REFERENCE_TEMPERATURE_K = 300.0  # at which permittivity and wells (kT) are given
 LANGEVIN = ("baoab", "gjf")  # integrators with velocities
 NEUTRAL_WITHIN_E = 1e-6  # decimal charges such as 7.37 leave rounding errors far below this
@@ -51,9 +52,9 @@ def has_droplet_tier(config: Config) -> bool:
 class Composition:
     """Whole particle numbers of a configuration, with the concentrations and charge that they give.
 
-    n_*: counts; n_counterions: TFSI (or Li) added to balance the fixed charge, contained in n_TFSI (or
-    n_Li); li2s6_mM, litfsi_mM: the concentrations of the whole numbers; fixed_charge_e: centres, their
-    compensation and the electrode; net_charge_e: of the whole cell.
+    n_*: counts; n_counterions: TFSI (or Li) added to balance the fixed charge, contained in n_TFSI (or n_Li); n_vacant:
+    slots of the Li+ reservoir, empty at first (bare electron transfer); li2s6_mM, litfsi_mM: the concentrations of the
+    whole numbers; fixed_charge_e: centres, their compensation and the electrode; net_charge_e: of the whole cell.
     """
 
     n_Li: int
@@ -62,6 +63,7 @@ class Composition:
     n_counterions: int
     n_centres: int
     n_ring_sites: int
+    n_vacant: int
     li2s6_mM: float
     litfsi_mM: float
     fixed_charge_e: float
@@ -69,7 +71,12 @@ class Composition:
 
     @property
     def n_mobile(self) -> int:
-        """Beads that move."""
+        """Rows of beads that move, vacant slots of the Li+ reservoir included."""
+        return self.n_ions + self.n_vacant
+
+    @property
+    def n_ions(self) -> int:
+        """Ions that are there at first."""
         return self.n_Li + self.n_S6 + self.n_TFSI
 
     @property
@@ -173,6 +180,7 @@ def composition(config: Config) -> Composition:
         n_counterions=n_counterions,
         n_centres=n_centres,
         n_ring_sites=n_ring,
+        n_vacant=lithium_slots(config, n_S6),
         li2s6_mM=concentration_mM(n_S6 / volume_nm3),
         litfsi_mM=concentration_mM(n_salt / volume_nm3),
         fixed_charge_e=0.0 if abs(fixed_charge) < NEUTRAL_WITHIN_E else fixed_charge,
@@ -180,10 +188,19 @@ def composition(config: Config) -> Composition:
     )
 
 
+def lithium_slots(config: Config, n_S6: int) -> int:
+    """Li+ that the reservoir may add as beads: none where lithium is coupled to the electrons, or no stage reacts."""
+    if config.reaction.charge_treatment != "bare" or not any(stage.reaction for stage in config.stages):
+        return 0
+    given = config.reaction.lithium_slots
+    return SLOTS_PER_S6 * n_S6 if given is None else given
+
+
 def lennard_jones_range_nm(config: Config, whole: Composition) -> float:
     """Where Lennard-Jones is cut: 2.5 times the largest sigma of the beads that there are or may come to be."""
     table = config.species
     present = {"Li": whole.n_Li, "S6": whole.n_S6, "TFSI": whole.n_TFSI, "Li2S": whole.n_S6}
+    present["Li2S2"] = whole.n_S6 if config.reaction.surface_rate_constant_per_ps > 0 else 0
     return 2.5 * max(getattr(table, name).sigma_nm for name, n in present.items() if n)
 
 

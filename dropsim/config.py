@@ -103,6 +103,10 @@ class SpeciesTable(Section):
     Li2S: SpeciesConfig = SpeciesConfig(
         charge_e=-2.0, sigma_nm=0.50, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-5
     )
+    # One S6 that has taken four electrons (3 Li2S2): dissolved like S6, in size between it and the solid unit.
+    Li2S2: SpeciesConfig = SpeciesConfig(
+        charge_e=-2.0, sigma_nm=0.55, epsilon_kJ_per_mol=1.255, diffusivity_nm2_per_ps=1.25e-4
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -134,7 +138,7 @@ class WallConfig(Section):
     sigma_nm: Annotated[Positive, Field(description="0.34 graphene and plain, 0.283 titanium")] = 0.34
     well_depth_S6_kT: Annotated[
         NonNegative,
-        Field(description="depth of the 9-3 well for S6 and Li2S, in kT(300 K); 7 titanium; 0, plain: only repels"),
+        Field(description="depth of the 9-3 well for sulfur beads, in kT(300 K); 7 titanium; 0, plain: only repels"),
     ] = 0.5
     well_depth_other_kT: Annotated[NonNegative, Field(description="the same for Li and TFSI")] = 0.3
 
@@ -243,21 +247,63 @@ class StageConfig(Section):
     friction_per_ps: Annotated[NonNegative, Field(description="Langevin only; 0: no bath, constant energy")] = 1.0
     record_every_ps: Positive = 2.0
     reaction: Annotated[bool, Field(description="whether electrons may be transferred in this stage")] = False
+    potential_V: Annotated[
+        Finite | None, Field(description="E at the electrode in this stage; none: reaction.potential_V")
+    ] = None
+    potential_end_V: Annotated[
+        Finite | None, Field(description="E at the end of a linear ramp, in treads of one check; none: constant")
+    ] = None
+    open_circuit: Annotated[
+        bool, Field(description="nothing is connected: no current, electrons stay where they are")
+    ] = False
     wall_mobility: Annotated[
         bool, Field(description="euler-maruyama: beads near a wall move more slowly, as in a viscous liquid")
     ] = False
 
 
 class ReactionConfig(Section):
-    """The collective rule in its well-mixed limit. Rates are per contact and per free electron slot."""
+    """Electron transfer at wired centres and at the bare electrode; rates are per contact and per electron slot."""
 
-    potential_V: Annotated[Finite, Field(description="E - E0 at the working electrode during reaction stages")] = -0.1
-    transfer_coefficient: Fraction = 0.30
-    rate_constant_per_ps: Annotated[NonNegative, Field(description="k0 of Butler-Volmer (compressed clock)")] = 0.002
+    potential_V: Annotated[
+        Finite, Field(description="E at the working electrode during reaction stages that give none of their own")
+    ] = -0.1
+    standard_potential_V: Annotated[Finite, Field(description="E0, at which injection and ejection balance")] = 0.0
+    sharing: Annotated[
+        Literal["mixed", "finite", "none"],
+        Field(
+            description="electrons of a droplet: spread over it at once; hop from bead to bead; stay on the bead that "
+            "took them"
+        ),
+    ] = "mixed"
+    hop_rate_per_ps: Annotated[
+        Positive, Field(description='k_hop per electron and free slot of a neighbour, where sharing = "finite"')
+    ] = 1.0
+    site_energy_kT: Annotated[
+        Finite, Field(description='U of H = sum U n^2/2 over beads; not where sharing = "mixed"')
+    ] = 0.0
+    neighbor_energy_kT: Annotated[
+        Finite, Field(description='J of H = sum J n n\' over beads in contact; not where sharing = "mixed"')
+    ] = 0.0
+    kinetics: Annotated[
+        Literal["butler-volmer", "marcus"], Field(description="how the rates depend on the potential")
+    ] = "butler-volmer"
+    transfer_coefficient: Annotated[Fraction, Field(description="alpha at the centres (Butler-Volmer)")] = 0.30
+    reorganisation_energy_eV: Annotated[Positive, Field(description="lambda, where kinetics is marcus")] = 0.5
+    rate_constant_per_ps: Annotated[NonNegative, Field(description="k0 at the centres (compressed clock)")] = 0.002
     physical_rate_constant_per_s: Annotated[
         Positive,
         Field(description="k0 that the experiment's five seconds ask for; gives the clock compression"),
     ] = 100.0
+    charge_treatment: Annotated[
+        Literal["coupled", "bare"],
+        Field(
+            description="each electron brings a Li+ onto its bead, whose charge stays; or the bead's charge becomes "
+            "-2 - n, and an explicit Li+ enters the box far from the electrode"
+        ),
+    ] = "coupled"
+    lithium_slots: Annotated[
+        int | None, Field(ge=1, description="most Li+ that may enter (bare); none: ten for each S6")
+    ] = None
     check_every_ps: Positive = 0.2
     mo_contact_nm: Positive = 0.80
     li_bridge_nm: Positive = 0.63
@@ -269,6 +315,35 @@ class ReactionConfig(Section):
     nucleation_barrier: NonNegative = 0.05
     minimum_size: Annotated[int, Field(ge=1, description="S6 units below which a droplet does not nucleate")] = 20
     front_acceleration: Annotated[float, Field(ge=1, description="chi, k_in multiplier of a converting droplet")] = 10.0
+    surface_rate_constant_per_ps: Annotated[
+        NonNegative, Field(description="k0 at the bare electrode, per slot of an adsorbed bead; 0: it does not react")
+    ] = 0.0
+    surface_transfer_coefficient: Annotated[Fraction, Field(description="alpha at the bare electrode")] = 0.04
+    surface_contact_nm: Annotated[
+        Positive, Field(description="height above the electrode below which a sulfur bead is adsorbed")
+    ] = 0.75
+    surface_sharing: Annotated[
+        bool, Field(description="whether adsorbed beads share electrons with their droplet, or react one by one")
+    ] = False
+    branch_potential_V: Annotated[
+        Finite, Field(description="E at which half of the adsorbed beads go on from Li2S2 to Li2S where they are")
+    ] = -0.5
+    branch_width_V: Annotated[Positive, Field(description="w of that share, 1/(1 + exp((E - E_b)/w))")] = 0.136
+    rod_rate_constant_per_ps: Annotated[
+        NonNegative | None,
+        Field(description="k0 of dissolved Li2S2 at Li2S near the electrode; none: surface_rate_constant_per_ps"),
+    ] = None
+    tunnelling_range_nm: Annotated[
+        Positive,
+        Field(description="farthest that Li2S may be from a wired centre or the electrode and exchange charge"),
+    ] = 3.0
+    opening_rate_per_ps: Annotated[
+        NonNegative, Field(description="at which a Li2S unit beside a dissolved one dissolves, above E0")
+    ] = 0.01
+    opening_barrier_kT: Annotated[
+        NonNegative, Field(description="W: exp(-W) slows a unit that no dissolved one touches (first layer)")
+    ] = 4.0
+    opening_barrier_later_kT: Annotated[NonNegative, Field(description="W of units that have dissolved before")] = 2.0
 
 
 class ProtocolStep(Section):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dropsim.composition import composition, has_droplet_tier, lattice_shape, patch_capacity
+from dropsim.composition import SLOTS_PER_S6, composition, has_droplet_tier, lattice_shape, patch_capacity
 from dropsim.toml_lines import KeyPath, key_name
 from dropsim.units import MILLIMOLAR_PER_NM3
 
@@ -50,6 +50,8 @@ def combination_problems(config: Config) -> list[Problem]:
         *_electrostatics_problems(config),
         *_start_problems(config),
         *_stage_problems(config),
+        *_potential_problems(config),
+        *_reaction_problems(config),
         *_kinetics_problems(config),
     ]
 
@@ -273,6 +275,88 @@ def _stage_problems(config: Config) -> Iterator[Problem]:
             problem = _multiple_problem(record, stage.record_every_ps, check, every, "reaction checks")
         if problem:
             yield problem
+
+
+def _potential_problems(config: Config) -> Iterator[Problem]:
+    """What is said about the electrode in a stage must be for a stage in which it acts, and must not contradict."""
+    for index, stage in enumerate(config.stages):
+        here: KeyPath = ("stages", index)
+        given: list[KeyPath] = [
+            (*here, name) for name in ("potential_V", "potential_end_V") if getattr(stage, name) is not None
+        ]
+        if stage.open_circuit:
+            given.append((*here, "open_circuit"))
+        if given and not stage.reaction:
+            yield Problem(
+                (given[0], (*here, "reaction")),
+                "no electrons are transferred in this stage; allowed: reaction = true, or leave the key out",
+            )
+        elif stage.open_circuit and len(given) > 1:
+            yield Problem(
+                (given[-1], given[0]),
+                "an electrode that is not connected has no potential that could be set; keep one of the two",
+            )
+
+
+def _reaction_problems(config: Config) -> Iterator[Problem]:
+    """Keys of the reaction that exclude each other, and charges that would not be conserved."""
+    rule = config.reaction
+    for name in ("site_energy_kT", "neighbor_energy_kT"):
+        if rule.sharing == "mixed" and getattr(rule, name) != 0:
+            yield Problem(
+                (("reaction", name), ("reaction", "sharing")),
+                "electrons that are spread over the whole droplet at once do not feel it; allowed: 0, or "
+                'reaction.sharing = "finite" or "none"',
+            )
+    surface: KeyPath = ("reaction", "surface_rate_constant_per_ps")
+    if rule.surface_rate_constant_per_ps > 0 and config.box.geometry == "bulk":
+        yield Problem(
+            (surface, ("box", "geometry")), 'a bulk box has no electrode; allowed: 0, or box.geometry = "slab"'
+        )
+    elif rule.surface_rate_constant_per_ps > 0:
+        # Height of the minimum of the 9-3 wall for S6.
+        nearest = 3 ** (1 / 6) * 0.5 * (config.species.S6.sigma_nm + config.wall.sigma_nm)
+        if rule.surface_contact_nm <= nearest:
+            yield Problem(
+                (("reaction", "surface_contact_nm"), ("wall", "sigma_nm")),
+                f"S6 on the electrode lie at {nearest:.3g} nm, so that hardly any would be adsorbed; allowed: above "
+                f"{nearest:.3g} nm",
+            )
+    yield from _bare_problems(config)
+
+
+def _bare_problems(config: Config) -> Iterator[Problem]:
+    """Bare electron transfer: what enters as Li+ balances what enters as electrons."""
+    rule = config.reaction
+    treatment: KeyPath = ("reaction", "charge_treatment")
+    slots: KeyPath = ("reaction", "lithium_slots")
+    if rule.charge_treatment == "coupled":
+        if rule.lithium_slots is not None:
+            yield Problem(
+                (slots, treatment),
+                'no Li+ enters as a bead; allowed with "bare" only',
+            )
+        return
+    if config.box.geometry == "bulk":
+        yield Problem(
+            (treatment, ("box", "geometry")),
+            'a bulk box has no electrode for bare electrons; allowed: "coupled", or box.geometry = "slab"',
+        )
+    if rule.lithium_slots is not None and rule.lithium_slots < SLOTS_PER_S6:
+        yield Problem(
+            (slots, treatment),
+            f"one S6 takes {SLOTS_PER_S6} Li+ on its way to Li2S; allowed: at least {SLOTS_PER_S6}, enough for all: "
+            f"{SLOTS_PER_S6 * composition(config).n_S6}",
+        )
+    if config.species.Li.charge_e != 1:
+        yield Problem((("species", "Li", "charge_e"), treatment), "one Li+ enters for each electron; allowed: 1")
+    for name in ("Li2S", "Li2S2"):
+        if getattr(config.species, name).charge_e != config.species.S6.charge_e:
+            yield Problem(
+                (("species", name, "charge_e"), ("species", "S6", "charge_e"), treatment),
+                "the electrons of a bead are counted on top of the charge of S6; allowed: that charge, "
+                f"{config.species.S6.charge_e:g}",
+            )
 
 
 def _multiple_problem(key: KeyPath, value: float, unit_key: KeyPath, unit: float, things: str) -> Problem | None:

@@ -80,7 +80,7 @@ def _charge_strength(config: Config, whole: Composition) -> float:
         whole.n_Li * table.Li.charge_e**2 + whole.n_S6 * table.S6.charge_e**2 + whole.n_TFSI * table.TFSI.charge_e**2
     )
     sites = whole.n_centres * centres.charge_e**2 + whole.n_ring_sites * (0.25 * centres.charge_e) ** 2
-    return max(1.0, (mobile + sites) / max(mobile, 1e-9) * whole.n_mobile)
+    return max(1.0, (mobile + sites) / max(mobile, 1e-9) * whole.n_ions)
 
 
 def contact_nm(config: Config) -> float:

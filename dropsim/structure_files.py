@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from dropsim.errors import BuildError, TrajectoryError
-from dropsim.system import LI, LI2S, MO, N_RING, S6, SPECIES, TFSI
+from dropsim.system import LI, LI2S, LI2S2, MO, N_RING, S6, SPECIES, TFSI, VACANT
 
 ANGSTROM_PER_NM = 10.0
 # LAMMPS units: (nm per length, nm/ps per velocity). Real has angstrom and angstrom/fs, metal angstrom/ps.
@@ -92,15 +92,15 @@ def arrange(
 ) -> Structure:
     """Bring a structure into the order and the box of a run.
 
-    Beads of one species keep the order that they have in the file. Mo and N of the file are left out: the fixed
-    sites come from the configuration. Periodic directions are wrapped.
+    Beads of one species keep the order that they have in the file. Mo and N of the file are left out (the fixed
+    sites come from the configuration), and vacant slots of the Li+ reservoir. Periodic directions are wrapped.
     structure: as read; species: (N,) int, the order wanted (sulfur, Li, TFSI); box: (3,) float, nm; periodic_z:
     whether z is periodic; shift_nm: added to every position, nm; middle: cut each periodic direction of the file's
     box where it is emptiest and put what lies between in the middle of the run's box, which may then be another.
     Returns a structure whose species are those wanted, with the run's box. Raises BuildError where the counts
     differ, the box is another, a bead is outside or not at a finite position, or a unit is converted already.
     """
-    fixed = np.isin(structure.species, (MO, N_RING))
+    fixed = np.isin(structure.species, (VACANT, MO, N_RING))
     kinds, position = structure.species[~fixed], structure.position[~fixed]
     numbers = np.flatnonzero(~fixed) + 1
     velocity = None if structure.velocity is None else structure.velocity[~fixed]
@@ -455,9 +455,10 @@ class _DataFile:
 
 
 def _check_counts(source: str, found: np.ndarray, wanted: np.ndarray) -> None:
-    if np.any(found == LI2S):
+    reduced = np.isin(found, (LI2S, LI2S2))
+    if np.any(reduced):
         raise BuildError(
-            f"{source}: {int(np.sum(found == LI2S))} units are Li2S already; a run starts from S6: "
+            f"{source}: {int(np.sum(reduced))} units are {SPECIES[found[reduced][0]]} already; a run starts from S6: "
             "give an earlier frame, or name them S6"
         )
     has = {kind: int(np.sum(found == kind)) for kind in (S6, LI, TFSI)}

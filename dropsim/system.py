@@ -15,9 +15,10 @@ from dropsim_kernels.electrostatics.coulomb import CoulombParameters, SiteCharge
 from dropsim_kernels.neighbors import NeighborList, NeighborSettings
 from jax import Array
 
-# Species are numbered once for the whole program; the tables of `ForceField` follow this order.
-SPECIES = ("Li", "S6", "TFSI", "Li2S", "Mo", "N")
-LI, S6, TFSI, LI2S, MO, N_RING = range(len(SPECIES))
+# Species are numbered once for the whole program; the tables of `ForceField` follow this order. A vacant slot of the
+# Li+ reservoir is no particle: it has no charge and no interaction.
+SPECIES = ("Li", "S6", "TFSI", "Li2S", "Li2S2", "Vacant", "Mo", "N")
+LI, S6, TFSI, LI2S, LI2S2, VACANT, MO, N_RING = range(len(SPECIES))
 
 # Error bits of `State.error`, read once per chunk.
 NEIGHBOR_OVERFLOW = 1  # a neighbour row or a cell was full: the chunk is repeated with more room

@@ -133,7 +133,8 @@ IN_THE_FILE = {
         ("timestep_fs = 20.0", "timestep = 20.0"),
         "x.toml:11: stages.0.timestep_fs: missing; allowed: a number > 0 (fs)\n"
         "x.toml:15: stages.0.timestep = 20.0: unknown key; did you mean stages.0.timestep_fs? allowed: name, "
-        "integrator, duration_ps, timestep_fs, friction, friction_per_ps, record_every_ps, reaction, wall_mobility",
+        "integrator, duration_ps, timestep_fs, friction, friction_per_ps, record_every_ps, reaction, potential_V, "
+        "potential_end_V, open_circuit, wall_mobility",
     ),
     "key in another table": (
         ('name = "small"', 'name = "small"\nheight_nm = 3'),
