@@ -43,6 +43,7 @@ from dropsim.system import (
     SPECIES,
     TFSI,
     VACANT,
+    Electrode,
     ForceField,
     State,
     System,
@@ -190,6 +191,9 @@ def build_stage(stage: StageConfig, config: Config) -> Stage:
         check_steps=check,
         chunk_frames=max(1, round(config.run.chunk_ps / stage.record_every_ps)),
         accelerated=stage.integrator in LANGEVIN and not keeps_physical_clock(stage, config),
+        potential_V=config.reaction.potential_V if stage.potential_V is None else stage.potential_V,
+        potential_end_V=stage.potential_end_V,
+        connected=not stage.open_circuit,
     )
 
 
@@ -303,6 +307,12 @@ def measured_splitting(
     )
 
 
+def vacant_positions(n_slots: int, lengths: np.ndarray, seed: int, replica: int) -> np.ndarray:
+    """Where vacant slots of the lithium reservoir rest, (n_slots, 3) nm: evenly in the box, which keeps the rows of a
+    neighbour list short. Nothing depends on it."""
+    return np.random.default_rng([seed, replica, VACANT]).uniform(0.05, 0.95, (n_slots, 3)) * lengths
+
+
 def first_state(
     config: Config,
     replica: int,
@@ -315,16 +325,19 @@ def first_state(
     lengths = np.array([*config.box.lateral_nm, config.box.height_nm])
     site_position, site_species = build_sites(config)
     check_sites(site_position, lengths)
-    species = np.repeat([S6, LI, TFSI], [whole.n_S6, whole.n_Li, whole.n_TFSI]).astype(np.int32)
+    kinds, numbers = [S6, LI, VACANT, TFSI], [whole.n_S6, whole.n_Li, whole.n_vacant, whole.n_TFSI]
+    species = np.repeat(kinds, numbers).astype(np.int32)
     bulk = config.box.geometry == "bulk"
     box = Box(jnp.asarray(lengths.astype(dtype)), (True, True, bulk))
     field = build_force_field(config, whole, dtype, splitting.cutoff_nm)
     if position is None:
         sigma = np.asarray(field.sigma, np.float64)
         gap = 0.0 * sigma if bulk else 0.9 * np.asarray(field.wall_sigma, np.float64)
-        position = start_positions(
+        position = np.empty((len(species), 3))
+        position[species == VACANT] = vacant_positions(whole.n_vacant, lengths, config.run.seed, replica)
+        position[species != VACANT] = start_positions(
             config,
-            species,
+            species[species != VACANT],
             np.where(np.arange(len(SPECIES)) == N_RING, 0.0, sigma),
             lengths,
             np.stack([gap, lengths[2] - gap], axis=1),
@@ -342,6 +355,7 @@ def first_state(
     def table(values: dict[str, float], default: float = 0.0) -> jax.Array:
         return jnp.asarray(by_species(values, default).astype(dtype))
 
+    still = Electrode(*(jnp.asarray(np.asarray(0, kind)) for kind in (np.int32, dtype, dtype, bool)))
     system = System(
         box=box,
         force_field=field,
@@ -359,12 +373,14 @@ def first_state(
         thermal_energy=jnp.asarray(np.asarray(units.thermal_energy(config.electrolyte.temperature_K), dtype)),
         timestep=jnp.asarray(np.asarray(0.0, dtype)),
         reaction=build_reaction(config, dtype),
+        electrode=still,
         neighbors=settings,
         integrator=config.stages[0].integrator,
         wall_mobility=False,
         n_sulfur=whole.n_S6,
-        n_li=whole.n_Li,
+        n_li=whole.n_Li + whole.n_vacant,
         n_mo=whole.n_centres,
+        bare=whole.n_vacant > 0,
     )
     n_mobile, n_sulfur = len(species), whole.n_S6
     zeros = jnp.zeros((n_mobile, 3), dtype)

@@ -29,6 +29,8 @@ from dropsim.system import (
     LI2S,
     NEIGHBOR_OVERFLOW,
     NOT_FINITE,
+    VACANT,
+    Electrode,
     State,
     System,
 )
@@ -40,7 +42,9 @@ class Stage:
 
     check_steps: steps between two looks at the reaction, 0 where electrons may not be transferred;
     chunk_frames: frames per compiled call; friction_per_ps: of each species (Langevin). `accelerated`: the clock is
-    not the physical one (Langevin with a friction far below that of the solvent).
+    not the physical one (Langevin with a friction far below that of the solvent). potential_V: of the electrode, at the
+    start where potential_end_V is given: it then moves linearly, in treads of one check, each at the potential of its
+    middle; connected: false at open circuit.
     """
 
     name: str
@@ -53,15 +57,27 @@ class Stage:
     check_steps: int
     chunk_frames: int
     accelerated: bool
+    potential_V: float = 0.0
+    potential_end_V: float | None = None
+    connected: bool = True
 
-    def of(self, system: System) -> System:
-        """The system under this stage's integrator."""
+    def of(self, system: System, first_step: int = 0) -> System:
+        """The system under this stage's integrator and potential; first_step: the step that it begins at."""
         dtype = system.thermal_energy.dtype
+        end = self.potential_V if self.potential_end_V is None else self.potential_end_V
+        per_step = (end - self.potential_V) / self.n_steps
+        electrode = Electrode(
+            jnp.asarray(first_step + self.check_steps, jnp.int32),
+            jnp.asarray(self.potential_V + 0.5 * self.check_steps * per_step, dtype),
+            jnp.asarray(per_step, dtype),
+            jnp.asarray(self.connected),
+        )
         return dataclasses.replace(
             system,
             integrator=self.integrator,
             wall_mobility=self.wall_mobility,
             timestep=jnp.asarray(self.timestep_ps, dtype),
+            electrode=electrode,
             friction=jnp.asarray(self.friction_per_ps, dtype),
         )
 
@@ -166,6 +182,12 @@ def with_neighbors(state: State, system: System) -> State:
     return dataclasses.replace(state, neighbors=neighbors, error=state.error | bad)
 
 
+def without_vacant(state: State, position: Array, velocity: Array) -> tuple[Array, Array]:
+    """Positions and velocities after a step in which vacant slots of the lithium reservoir have not moved."""
+    present = (state.species != VACANT)[:, None]
+    return jnp.where(present, position, state.position), jnp.where(present, velocity, jnp.zeros_like(velocity))
+
+
 def step(state: State, system: System) -> State:
     """One time step of the system's integrator. The energy is left as it was: nobody reads it between frames, and
     unread it costs nothing (a tenth of the step)."""
@@ -175,6 +197,8 @@ def step(state: State, system: System) -> State:
     position, velocity = integrator.advance(
         state.key, state.step, state.position, state.velocity, state.force, dynamics
     )
+    if system.bare:
+        position, velocity = without_vacant(state, position, velocity)
     # In a box without walls beads that have become too fast stay inside, and their forces finite.
     lengths = jnp.broadcast_to(system.box.lengths.astype(position.dtype), position.shape)
     good = jnp.all(jnp.abs(position - state.position) < 0.5 * lengths)
@@ -287,6 +311,8 @@ def thermalise(state: State, system: System) -> State:
     """The state with Maxwell-Boltzmann velocities (nm/ps), a function of the seed and the step."""
     mass = system.mass[state.species][:, None]
     velocity = thermal_velocities(state.key, state.step, system.thermal_energy, mass)
+    if system.bare:
+        _, velocity = without_vacant(state, state.position, velocity)
     return dataclasses.replace(state, velocity=velocity)
 
 
@@ -341,7 +367,7 @@ def simulate(
             state = thermalise(state, system)
         while done < stage.n_steps:
             n_frames = min(stage.chunk_frames, (stage.n_steps - done) // stage.record_steps)
-            staged = stage.of(system)
+            staged = stage.of(system, int(state.step) - done)
             began = time.perf_counter()
             after, frames, checks = advance(state, staged, n_frames, stage.record_steps, stage.check_steps)
             error = int(after.error)

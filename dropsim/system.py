@@ -24,6 +24,9 @@ LI, S6, TFSI, LI2S, LI2S2, VACANT, MO, N_RING = range(len(SPECIES))
 NEIGHBOR_OVERFLOW = 1  # a neighbour row or a cell was full: the chunk is repeated with more room
 NOT_FINITE = 2  # a force was not a number: the time step is too large, or two beads overlap
 ELECTRON_IMBALANCE = 4  # the ledger does not close: a defect of the program, never of the input
+CONTACT_OVERFLOW = 8  # the reaction's tables of contacts were full: the chunk is repeated with more room
+TOO_MANY_EVENTS = 16  # more electrons moved between two looks at the reaction than it counts one by one
+NO_LITHIUM = 32  # the Li+ reservoir had no slot left for an electron's Li+
 
 
 STATIC = {"static": True}  # a field whose value is compiled in
@@ -55,16 +58,37 @@ class ForceField:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Electrode:
+    """The potential of a stage, in volt: constant, or a staircase of one tread per look at the reaction.
+
+        E(step) = potential + potential_per_step (step - first_check)
+
+    first_check: () int32, step of the stage's first look; potential, potential_per_step: () V; connected: () bool,
+    false at open circuit. At a look, E is that of the middle of the interval that ends there.
+    """
+
+    first_check: Array
+    potential: Array
+    potential_per_step: Array
+    connected: Array
+
+    def at(self, step: Array) -> Array:
+        """Potential of the interval that ends at a step, () V."""
+        return self.potential + self.potential_per_step * (step - self.first_check).astype(self.potential.dtype)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class System:
     """Everything that stays fixed in a stage.
 
     box; force_field; site_position: (C, 3) nm and site_species: (C,) int32, fixed charges (Mo, then N);
     mo_wired: (n_mo,) bool; splitting: how the Coulomb sum is split, exactly or on a mesh; fixed_charges: what the sites
     add to it; diffusivity: (K,) nm^2/ps; mass: (K,) amu; friction: (K,) 1/ps; hydrodynamic_radius: (K,) nm;
-    thermal_energy: () kJ/mol; timestep: () ps; reaction: rates and distances. Static: neighbors (capacities;
-    capacity 0: all pairs, without a list), integrator (a name), wall_mobility (whether the walls slow the beads),
-    n_sulfur, n_li, n_mo (mobile beads are ordered sulfur, Li, TFSI; sites Mo, N), bare (an added electron charges its
-    bead, and an explicit Li+ enters for it).
+    thermal_energy: () kJ/mol; timestep: () ps; reaction: rates and distances; electrode: its potential. Static:
+    neighbors (capacities; capacity 0: all pairs, without a list), integrator (a name), wall_mobility (whether the walls
+    slow the beads), n_sulfur, n_li, n_mo (mobile beads are ordered sulfur, Li and vacant slots of the reservoir, TFSI;
+    sites Mo, N), bare (an added electron charges its bead, and an explicit Li+ enters for it).
     """
 
     box: Box
@@ -81,6 +105,7 @@ class System:
     thermal_energy: Array
     timestep: Array
     reaction: ReactionParameters
+    electrode: Electrode
     neighbors: NeighborSettings = dataclasses.field(metadata=STATIC)
     integrator: str = dataclasses.field(metadata=STATIC)
     wall_mobility: bool = dataclasses.field(metadata=STATIC)

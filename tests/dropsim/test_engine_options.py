@@ -23,7 +23,7 @@ from dropsim.run import refuse_coarse_mesh, resume_replica, run_replica
 from dropsim.run_folder import CHECKPOINT, TRAJECTORY, run_folder
 from dropsim.splitting import ALL_PAIRS_BELOW, Splitting, choose_splitting
 from dropsim.structure_files import write_lammps_data
-from dropsim.system import LI, S6
+from dropsim.system import LI, S6, SPECIES
 from dropsim.trajectory import open_trajectory
 
 BULK = """\
@@ -275,7 +275,7 @@ def test_frictions_of_the_species(tmp_path):
     kT = float(built.system.thermal_energy)
     assert friction[S6] == 7.0
     assert friction[LI] == pytest.approx(kT / (100.0 * 2.5e-4), rel=1e-6)
-    uniform = dataclasses.replace(built.plan[0], friction_per_ps=(1.0,) * 6)
+    uniform = dataclasses.replace(built.plan[0], friction_per_ps=(1.0,) * len(SPECIES))
     assert jnp.all(uniform.of(built.system).friction == 1.0)
 
 

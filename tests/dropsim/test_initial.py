@@ -9,9 +9,9 @@ from dropsim.errors import BuildError
 from dropsim.initial import CELLS_FROM, compact_droplet, insert_random, layered_film
 from dropsim.system import LI, MO, N_RING, S6, TFSI
 
-#                  Li   S6    TFSI  Li2S Mo   N, whose core is in the wall
-SIGMA = np.array([0.4, 0.6, 0.65, 0.5, 0.4, 0.0])
-CHARGE = np.array([1.0, -2.0, -1.0, -2.0, 7.37, -1.8425])
+#                  Li   S6    TFSI Li2S  Li2S2 vacant Mo  N, whose core is in the wall
+SIGMA = np.array([0.4, 0.6, 0.65, 0.5, 0.55, 0.0, 0.4, 0.0])
+CHARGE = np.array([1.0, -2.0, -1.0, -2.0, -2.0, 0.0, 7.37, -1.8425])
 GAP = 0.45 * (SIGMA + 0.34)
 MO_SITES = np.array([[x, y, 0.15] for x in (2.0, 4.75) for y in (2.0, 4.75)])
 SITES = np.concatenate([MO_SITES, MO_SITES + [0.3, 0.0, -0.15]])
@@ -56,7 +56,7 @@ BOX = np.array([11.0, 9.0, 8.0])
 def test_random_beads_do_not_overlap_and_stay_between_the_walls(n_s6, n_tfsi, periodic_z):
     species = beads(n_s6, n_tfsi)
     assert (len(species) >= CELLS_FROM) == (n_s6 == 700)
-    z_range = np.tile([0.0, BOX[2]], (6, 1)) if periodic_z else between_walls(BOX)
+    z_range = np.tile([0.0, BOX[2]], (len(SIGMA), 1)) if periodic_z else between_walls(BOX)
     position = insert_random(*arguments(species, BOX, z_range=z_range, periodic_z=periodic_z))
     assert closest(position, species, BOX, periodic_z) > 0.85
     assert np.all((position[:, :2] >= 0) & (position[:, :2] < BOX[:2]))
@@ -81,7 +81,7 @@ def test_random_beads_are_uniform():
     """Counts in slabs of a dilute box, each within five standard errors of a binomial."""
     species = beads(2000)
     box = np.array([30.0, 30.0, 30.0])
-    position = insert_random(*arguments(species, box, z_range=np.tile([0.0, 30.0], (6, 1)), sites=False))
+    position = insert_random(*arguments(species, box, z_range=np.tile([0.0, 30.0], (len(SIGMA), 1)), sites=False))
     for axis in range(3):
         counts, _ = np.histogram(position[:, axis], bins=10, range=(0, 30))
         assert np.all(np.abs(counts - 600) < 5 * math.sqrt(6000 * 0.1 * 0.9))
@@ -222,7 +222,7 @@ def test_cap_on_the_electrode(angle, xy):
 @pytest.mark.parametrize("periodic_z", [False, True])
 def test_sphere_in_the_bulk(periodic_z):
     n, species = 300, beads(300, 50)
-    z_range = np.tile([0.0, DROPLET_BOX[2]], (6, 1)) if periodic_z else None
+    z_range = np.tile([0.0, DROPLET_BOX[2]], (len(SIGMA), 1)) if periodic_z else None
     height = 1.0 if periodic_z else 7.0
     inputs = arguments(species, DROPLET_BOX, periodic_z=periodic_z, z_range=z_range)
     position = compact_droplet(*inputs, centre_height_nm=height)

@@ -12,8 +12,8 @@ from dropsim.structure_files import Structure, arrange, read_structure, write_la
 from dropsim.system import LI, LI2S, MO, N_RING, S6, SPECIES, TFSI
 from dropsim.trajectory import Frames, Stage, TrajectoryHeader, TrajectoryWriter
 
-CHARGE = np.array([1.0, -2.0, -1.0, -2.0, 7.37, -1.8425])
-MASS = np.array([6.94, 192.4, 280.1, 275.7, 95.95, 14.0])
+CHARGE = np.array([1.0, -2.0, -1.0, -2.0, -2.0, 0.0, 7.37, -1.8425])
+MASS = np.array([6.94, 192.4, 280.1, 275.7, 234.0, 1.0, 95.95, 14.0])
 BOX = np.array([8.0, 9.0, 7.0])
 ORDERED = np.repeat([S6, LI, TFSI], [4, 10, 2]).astype(np.int32)
 # Mixed, with two fixed sites at the end.
@@ -73,7 +73,8 @@ def test_ase_reads_what_is_written(tmp_path, style):
     io = pytest.importorskip("ase.io.lammpsdata")
     path = tmp_path / "droplet.data"
     write_lammps_data(path, POSITION, MIXED, BOX, CHARGE, MASS, atom_style=style)
-    atoms = io.read_lammps_data(path, units="real", atom_style=style, Z_of_type=dict.fromkeys(range(1, 7), 3))
+    elements = dict.fromkeys(range(1, 1 + len(SPECIES)), 3)
+    atoms = io.read_lammps_data(path, units="real", atom_style=style, Z_of_type=elements)
     np.testing.assert_allclose(atoms.positions, 10 * POSITION, rtol=1e-8)
     np.testing.assert_allclose(atoms.get_initial_charges(), CHARGE[MIXED])
     np.testing.assert_allclose(atoms.cell.lengths(), 10 * BOX)
@@ -222,7 +223,7 @@ def trajectory_file(tmp_path):
         species_names=SPECIES,
         charge=CHARGE,
         mass=MASS,
-        sigma=np.full(6, 0.5),
+        sigma=np.full(len(SPECIES), 0.5),
         n_mobile=n_mobile,
         site_position=POSITION[-2:],
         site_species=MIXED[-2:],
