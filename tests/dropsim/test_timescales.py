@@ -1,0 +1,160 @@
+"""The guard of time scales: groups by hand, both sides of every limit, and what the sentences say."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from dropsim import timescales as ts
+
+# A droplet of 20 nm^2 / (0.5 nm^2/ps) mixing in 8 ps, 100 units, 4 contacts: tau = 100 / (4 x 0.025) = 1000 ps.
+GIVEN = {
+    "concentration": 12.0,
+    "saturation": 4.0,
+    "interface_velocity": 0.02,
+    "radius": 2.0,
+    "bulk_diffusivity": 0.8,
+    "dense_diffusivity": 0.5,
+    "n_units": 100.0,
+    "n_contacts": 4.0,
+    "injection_rate": 0.02,
+    "ejection_rate": 0.005,
+    "hop_rate": 0.5,
+    "spectral_gap": 0.02,
+    "front_acceleration": 10.0,
+    "growth_time": 1250.0,
+    "clock_compression": 1e7,
+}
+
+
+def test_groups_by_hand():
+    found = ts.groups(**GIVEN)
+    assert found.supersaturation == pytest.approx(3.0)
+    assert found.damkohler == pytest.approx(0.05)
+    assert found.charging_time == pytest.approx(1000.0)
+    assert found.mixing_time == pytest.approx(8.0)
+    assert found.mixing == pytest.approx(0.008)
+    assert found.collectivity == pytest.approx(10 * 0.5 * 0.02 * 1000)
+    # 100 / (4 x 10 x 0.02)
+    assert found.conversion_time == pytest.approx(125.0)
+    assert found.conversion_to_growth == pytest.approx(0.1)
+    assert ts.verdicts(found) == []
+    assert "absolute times may not" in ts.similarity_note(found)
+    # The groups carry no unit: seconds give the same.
+    seconds = GIVEN | {
+        k: GIVEN[k] * 1e12
+        for k in ("interface_velocity", "bulk_diffusivity", "dense_diffusivity", "injection_rate", "ejection_rate",
+                  "hop_rate")
+    } | {"growth_time": 1250e-12}  # fmt: skip
+    again = ts.groups(**seconds)
+    for name in ("supersaturation", "damkohler", "mixing", "collectivity", "conversion_to_growth"):
+        assert getattr(again, name) == pytest.approx(getattr(found, name)), name
+
+
+# A change that moves one group and no other beyond its limit, and one that stays just within.
+LIMITS = {
+    "S": ({"saturation": 12.1}, {"saturation": 11.9}, ["S = 0.99 is not above 1", "raise the concentration"]),
+    "Da": ({"bulk_diffusivity": 0.39}, {"bulk_diffusivity": 0.41}, ["Da = 0.1 is above 0.1", "lower k"]),
+    "P": (
+        {"dense_diffusivity": 0.039},
+        {"dense_diffusivity": 0.041},
+        ["P = 0.1 is above 0.1", "lower the rate constant at least 1 times"],
+    ),
+    "Theta": (
+        {"hop_rate": 0.145},
+        {"hop_rate": 0.155},
+        ["Theta = 29 is below 30", "raise the hop rate or lower the rate constant at least 1 times"],
+    ),
+    "tau_conv/tau_growth": (
+        {"growth_time": 499.0},
+        {"growth_time": 501.0},
+        ["tau_conv/tau_growth = 0.25 is above 0.25", "raise front_acceleration"],
+    ),
+}
+
+
+@pytest.mark.parametrize("group", LIMITS)
+def test_each_limit_has_two_sides(group):
+    beyond, within, words = LIMITS[group]
+    found = ts.groups(**(GIVEN | beyond))
+    (sentence,) = ts.verdicts(found)
+    for word in words:
+        assert word in sentence
+    assert [v.group for v in ts.judged(found) if v.within is False] == [group]
+    assert f"outside its limits in {group}" in ts.similarity_note(found)
+    assert ts.verdicts(ts.groups(**(GIVEN | within))) == []
+
+
+def test_limits_are_those_of_the_theory():
+    """Da < 0.1 keeps the exponent 1 + 1/(1 + Da) within 0.1 of 2; the others are stated."""
+    assert 2 - (1 + 1 / (1 + ts.LARGEST_DAMKOHLER)) < 0.1
+    assert (ts.LARGEST_MIXING, ts.SMALLEST_COLLECTIVITY, ts.LARGEST_CONVERSION_TO_GROWTH) == (0.1, 30.0, 0.25)
+
+
+def test_rules_of_sharing_without_a_hop_rate():
+    assert ts.groups(**(GIVEN | {"hop_rate": math.inf, "spectral_gap": None})).collectivity == math.inf
+    none = ts.groups(**(GIVEN | {"hop_rate": 0.0}))
+    assert none.collectivity == 0.0
+    (sentence,) = ts.verdicts(none)
+    assert sentence.startswith("Theta = 0 is below 30")
+    assert "inf" not in sentence
+    assert ts.groups(**(GIVEN | {"spectral_gap": 0.0})).collectivity == 0.0
+    assert ts.groups(**(GIVEN | {"hop_rate": None})).collectivity is None
+
+
+def test_what_is_not_given_is_not_known():
+    found = ts.groups()
+    assert all(value is None for value in dataclasses.asdict(found).values())
+    assert ts.verdicts(found) == []
+    assert all(v.within is None for v in ts.judged(found))
+    for name in ts.groups(**GIVEN).to_dict():
+        assert name in ts.Groups.__dataclass_fields__
+    # No contacts: nothing charges, so no group with the charging time speaks.
+    alone = ts.groups(**(GIVEN | {"n_contacts": 0.0}))
+    assert math.isinf(alone.charging_time)
+    assert alone.mixing == 0.0
+    assert alone.conversion_to_growth is None
+    assert ts.groups(**(GIVEN | {"n_units": math.nan})).mixing is None
+
+
+def test_a_measured_damkohler_number_is_taken_as_it_is():
+    assert ts.groups(**(GIVEN | {"damkohler": 7.0})).damkohler == 7.0
+
+
+def test_the_compressed_clock_is_called_so():
+    found = {v.group: v for v in ts.judged(ts.groups(**GIVEN))}["C"]
+    assert "1e+07 times fast" in found.text
+    assert "never seconds" in found.text
+    assert found.within is None
+    plain = {v.group: v for v in ts.judged(ts.groups(clock_compression=1.0))}["C"]
+    assert "not compressed" in plain.text
+
+
+@pytest.mark.parametrize(
+    ("acceleration", "physical", "words"),
+    [
+        (200.0, False, "about 200 times fast"),
+        (math.inf, False, "no friction"),
+        (math.nan, False, "no physical meaning"),
+        (1.5, False, None),
+        (200.0, True, None),
+    ],
+)
+def test_clocks_of_stages(acceleration, physical, words):
+    found = ts.stage_clock_verdict("gather", acceleration, keeps_physical_clock=physical)
+    if words is None:
+        assert found is None
+    else:
+        assert words in found
+        assert found.startswith("stage gather")
+
+
+def test_the_summary_is_plain_json():
+    found = ts.groups(**(GIVEN | {"hop_rate": math.inf, "bulk_diffusivity": 0.1}))
+    summary = ts.as_summary(found, ["stage gather: fast"])
+    back = json.loads(json.dumps(summary, allow_nan=False))
+    assert back["groups"]["collectivity"] == "infinite"
+    assert {v["group"] for v in back["verdicts"]} == {"S", "Da", "P", "Theta", "tau_conv/tau_growth", "C"}
+    assert len(back["beyond"]) == 1
+    assert back["clocks"] == ["stage gather: fast"]
