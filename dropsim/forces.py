@@ -13,7 +13,7 @@ from dropsim_kernels.pairs import pair_forces, pair_laplacian
 from dropsim_kernels.potentials import ewald_real, lennard_jones, wall_93, wall_93_repulsive
 from jax import Array
 
-from dropsim.system import System
+from dropsim.system import VACANT, System
 
 # Share of a cutoff over which a force goes to zero.
 SMOOTH_SHARE = 0.1
@@ -144,7 +144,10 @@ def wall_energy(z: Array, species: Array, charge: Array, system: System) -> Arra
     bottom = jnp.where(depth > 0, wall_93(z, sigma, depth), wall_93_repulsive(z, sigma, kT))
     top = wall_93_repulsive(height - z, field.top_sigma[species], kT)
     uniform = 2.0 * field.sheet_density * z + field.background_density * (z * z + (height - z) ** 2)
-    return bottom + top - math.pi * field.coulomb * charge * uniform
+    walls = bottom + top
+    if system.bare:
+        walls = jnp.where(species == VACANT, jnp.zeros_like(walls), walls)
+    return walls - math.pi * field.coulomb * charge * uniform
 
 
 def wall_derivatives(z: Array, species: Array, charge: Array, system: System) -> tuple[Array, Array, Array]:

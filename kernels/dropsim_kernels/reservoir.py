@@ -153,12 +153,13 @@ def exchange_lithium(
 
 
 def exchanged_velocities(
-    key: Array, step: Array, velocity: Array, exchanged: Array, thermal_energy: Array, mass: Array
+    key: Array, step: Array, velocity: Array, info: ReservoirInfo, thermal_energy: Array, mass: Array
 ) -> Array:
-    """Velocities with those of exchanged slots drawn anew from Maxwell's law, sqrt(kT/m) times Gaussians.
+    """Velocities after an exchange: Maxwell's, sqrt(kT/m) times Gaussians, where an ion entered, 0 where one left.
 
-    velocity: (L, 3) nm/ps; exchanged: (L,) bool; thermal_energy: () kJ/mol; mass: (L, 1) amu, of what the slot holds
-    now. Returns (L, 3).
+    velocity: (L, 3) nm/ps; info: of `exchange_lithium`; thermal_energy: () kJ/mol; mass: () amu, of Li+. Returns (L, 3).
     """
     noise = gaussian_vectors(step_key(key, VELOCITY_STREAM, step), velocity.shape[0], velocity.dtype)
-    return jnp.where(exchanged[:, None], jnp.sqrt(thermal_energy / mass) * noise, velocity)
+    drawn = jnp.sqrt(thermal_energy / mass) * noise
+    kept = jnp.where(info.removed[:, None], jnp.zeros_like(velocity), velocity)
+    return jnp.where(info.inserted[:, None], drawn, kept)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dropsim_kernels.box import Box
 from dropsim_kernels.noise import replica_key
-from dropsim_kernels.reservoir import TRIALS, exchange_lithium, exchanged_velocities, reservoir_region
+from dropsim_kernels.reservoir import TRIALS, ReservoirInfo, exchange_lithium, exchanged_velocities, reservoir_region
 from scipy import stats
 
 LENGTHS = (5.0, 6.0, 9.0)
@@ -18,7 +18,7 @@ def box_of(slab: bool = True, dtype=jnp.float64) -> Box:
     return Box(jnp.asarray(LENGTHS, dtype), (True, True, not slab))
 
 
-def scene(n_slots: int, n_present: int, n_others: int, seed: int = 0, dtype=np.float64):
+def scene(n_slots: int, n_present: int, n_others: int, seed: int = 0, dtype: type = np.float64):
     """Slots and other beads anywhere in the box: (position, present, li_contact, occupied, contact)."""
     rng = np.random.default_rng(seed)
     position = rng.uniform(size=(n_slots, 3)) * LENGTHS
@@ -272,15 +272,16 @@ def test_thousands_of_electrons_in_and_out_leave_an_exact_count():
     assert np.all(np.isfinite(position))
 
 
-def test_velocities_of_exchanged_ions_are_those_of_the_bath():
+def test_velocities_of_ions_that_enter_are_those_of_the_bath():
     n_slots, kT, mass = 20000, 2.5, 7.0
-    before = jnp.ones((n_slots, 3))
-    exchanged = jnp.arange(n_slots) % 4 != 0
+    turn = jnp.arange(n_slots) % 4
+    info = ReservoirInfo(turn > 1, turn == 1, jnp.asarray(1.0), jnp.asarray(False))
     velocity = np.asarray(
-        exchanged_velocities(KEY, jnp.int32(3), before, exchanged, jnp.asarray(kT), jnp.full((n_slots, 1), mass))
+        exchanged_velocities(KEY, jnp.int32(3), jnp.ones((n_slots, 3)), info, jnp.asarray(kT), jnp.asarray(mass))
     )
     np.testing.assert_array_equal(velocity[::4], 1.0)
-    drawn = velocity[np.asarray(exchanged)].ravel() / np.sqrt(kT / mass)
+    np.testing.assert_array_equal(velocity[1::4], 0.0)
+    drawn = velocity[np.asarray(info.inserted)].ravel() / np.sqrt(kT / mass)
     error = 1 / np.sqrt(drawn.size)
     assert abs(drawn.mean()) < 4 * error
     assert abs(drawn.var() - 1) < 4 * np.sqrt(2) * error
