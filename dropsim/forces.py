@@ -127,7 +127,8 @@ def pair_energy(system: System):
 
 
 def wall_energy(z: Array, species: Array, charge: Array, system: System) -> Array:
-    """Energy of each bead in the walls and in the field of uniform charges, kJ/mol, (N,); zero in a bulk box.
+    """Energy of each bead in the walls and in the field of uniform charges, kJ/mol, (N,); zero in a bulk box, and for
+    vacant slots of the lithium reservoir.
 
         u = wall_93(z), or a repulsive wall where its depth is 0, + repulsive wall(height - z)
             - 2 pi k_C q s z - pi k_C q b [z^2 + (height - z)^2]
