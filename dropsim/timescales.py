@@ -191,6 +191,8 @@ def _judge(group, name, value, limit, within, sentence, factor=None) -> Verdict:
         return Verdict(group, name, None, limit, None, f"{group} is not known")
     good = bool(within(value))
     shown = "infinite" if math.isinf(value) else f"{value:.2g}"
+    if shown == limit.lstrip("<> "):
+        shown = f"{value:.4g}"  # a value beside its limit needs its digits
     if good:
         return Verdict(group, name, value, limit, True, f"{group} = {shown}, within {limit}")
     by = ""

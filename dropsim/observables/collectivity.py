@@ -10,14 +10,14 @@ import dataclasses
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import eigh
 from scipy.sparse import coo_matrix, identity
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 
 from dropsim.errors import AnalysisError
-from dropsim.observables.droplets import S6, Floats, Integers, checked_frames, contact_edges
+from dropsim.observables.droplets import S6, Integers, checked_frames, contact_edges
 
 SLOTS = 10
 # Above this a dense eigenvalue costs more than the sparse factorisation.
@@ -131,31 +131,3 @@ def collectivity_index(hop_rate: float, gap: float, time: float) -> float:
     if math.isinf(hop_rate) or math.isinf(gap):
         return math.inf
     return SLOTS * hop_rate * gap * time
-
-
-def gaps_of_frames(
-    position: ArrayLike,
-    species: ArrayLike,
-    lengths: ArrayLike,
-    *,
-    li_bridge_nm: float = 0.63,
-    s6_contact_nm: float = 1.05,
-    minimum_size: int = 2,
-) -> tuple[Floats, NDArray[np.int64], list[Integers]]:
-    """Spectral gap, size and members of the largest liquid group in every frame.
-
-    position: (T, N, 3) nm; species: (T, N); lengths: (3,) nm; frames whose largest group is below minimum_size
-    have a gap of nan. Returns (T,), (T,), T arrays of bead indices.
-    """
-    where, code, box = checked_frames(position, species, lengths)
-    gap, size, members = np.full(len(where), np.nan), np.zeros(len(where), dtype=np.int64), []
-    for k, (p, s) in enumerate(zip(where, code, strict=True)):
-        if not (s == S6).any():
-            members.append(np.zeros(0, dtype=np.int64))
-            continue
-        graph = largest_liquid_graph(p, s, box, li_bridge_nm=li_bridge_nm, s6_contact_nm=s6_contact_nm)
-        size[k] = graph.members.size
-        members.append(graph.members)
-        if size[k] >= minimum_size:
-            gap[k] = spectral_gap(graph.edges, int(size[k]))
-    return gap, size, members

@@ -81,25 +81,29 @@ class HalfCycle:
     peak_potential: float
 
 
-def interval_starts(time: ArrayLike, start: float | None = None) -> Floats:
-    """Beginning of the interval that each row stands for: the row before, and for the first `start`.
+def interval_widths(time: ArrayLike, first: float | None = None) -> Floats:
+    """Length of the interval that each row stands for, where rows follow each other without gaps.
 
-    time: (T,) increasing; start: None for one interval of the following length before the first row (0 for one row).
-    Raises AnalysisError for times that do not increase.
+    time: (T,) increasing; first: length of the first interval, None for that of the second (time[0] where there is one
+    row only). Raises AnalysisError for times that do not increase or a length that is not positive.
     """
     t = np.asarray(time, dtype=np.float64)
     if t.ndim != 1 or t.size == 0 or np.any(np.diff(t) <= 0):
         raise AnalysisError(f"time has shape {t.shape}; give one increasing column with at least one row")
-    first = (2 * t[0] - t[1] if t.size > 1 else 0.0) if start is None else float(start)
-    if not first < t[0]:
-        raise AnalysisError(f"start is {first}; the first row ends at {t[0]}")
-    return np.concatenate([[first], t[:-1]])
+    guess = float(t[1] - t[0]) if t.size > 1 else float(t[0])
+    width = guess if first is None else float(first)
+    if not width > 0:
+        raise AnalysisError(f"the first interval is {width} long; give a positive length")
+    return np.concatenate([[width], np.diff(t)])
 
 
-def passed_charge(time: ArrayLike, current: ArrayLike, *, start: float | None = None) -> Floats:
-    """Net charge up to each row: Q_k = sum_{j <= k} I_j (t_j - t_{j-1}), exact for interval means. Returns (T,)."""
-    t = np.asarray(time, dtype=np.float64)
-    return np.cumsum(np.asarray(current, dtype=np.float64) * (t - interval_starts(t, start)))
+def passed_charge(time: ArrayLike, current: ArrayLike, width: ArrayLike | None = None) -> Floats:
+    """Net charge up to each row: Q_k = sum_{j <= k} I_j w_j, exact for interval means. Returns (T,).
+
+    width: (T,) lengths w of the intervals, None for `interval_widths`.
+    """
+    w = interval_widths(time) if width is None else np.asarray(width, dtype=np.float64)
+    return np.cumsum(np.asarray(current, dtype=np.float64) * w)
 
 
 def running_mean(values: ArrayLike, rows: int) -> Floats:
@@ -122,15 +126,16 @@ def half_cycles(
     *,
     standard_potential: float = 0.0,
     smooth_rows: int = 1,
-    start: float | None = None,
+    width: ArrayLike | None = None,
 ) -> list[HalfCycle]:
     """Cut a record where the potential crosses E0 or the circuit opens, and read charge and peak of each part.
 
-    Q = sum I dt;  peak: extremum of the smoothed current, maximum in reduction (E <= E0), minimum in oxidation
+    Q = sum I w;  peak: extremum of the smoothed current, maximum in reduction (E <= E0), minimum in oxidation
 
     time, current, potential: (T,), potential nan at open circuit; standard_potential: E0 in V; smooth_rows: odd width
-    of the mean that the peak is taken of, within the half cycle; start: of the first interval. Returns the half cycles
-    in order, with charge in units of current times time. Raises AnalysisError for columns of different length.
+    of the mean that the peak is taken of, within the half cycle; width: (T,) lengths of the intervals, None where rows
+    follow each other without gaps. Returns the half cycles in order, with charge in units of current times time. Raises
+    AnalysisError for columns of different length.
     Validity: the largest of noisy values lies above the largest mean, by about the noise: smooth over several
     electrons, and compare runs at equal smoothing.
     """
@@ -138,7 +143,7 @@ def half_cycles(
     e = np.asarray(potential, dtype=np.float64)
     if not (t.shape == i.shape == e.shape):
         raise AnalysisError(f"time {t.shape}, current {i.shape} and potential {e.shape} must be of one length")
-    begin = interval_starts(t, start)
+    w = interval_widths(t) if width is None else np.asarray(width, dtype=np.float64)
     kind = np.where(np.isnan(e), 2, np.where(e > standard_potential, 1, 0))
     names: tuple[HalfCycleKind, ...] = ("reduction", "oxidation", "rest")
     cuts = np.concatenate([[0], np.flatnonzero(np.diff(kind)) + 1, [t.size]])
@@ -146,14 +151,14 @@ def half_cycles(
     for low, high in itertools.pairwise(cuts):
         rows = slice(int(low), int(high))
         name = names[int(kind[low])]
-        charge = float(np.sum(i[rows] * (t[rows] - begin[rows])))
+        charge = float(np.sum(i[rows] * w[rows]))
         peak, at, where = math.nan, math.nan, math.nan
         if name != "rest":
             smooth = running_mean(i[rows], smooth_rows)
             top = int(np.argmax(smooth) if name == "reduction" else np.argmin(smooth))
             peak = float(smooth[top])
             at, where = float(t[rows][top]), float(e[rows][top])
-        found.append(HalfCycle(name, rows, float(begin[low]), float(t[high - 1]), charge, peak, at, where))
+        found.append(HalfCycle(name, rows, float(t[low] - w[low]), float(t[high - 1]), charge, peak, at, where))
     return found
 
 

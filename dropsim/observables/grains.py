@@ -12,11 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dropsim.errors import AnalysisError
+from dropsim.kinetics.grains import AMORPHOUS_BELOW_NM, draw_orientations, grain_size_nm
 from dropsim.observables.droplets import Floats, Integers, minimum_image
-
-# 27.5 cm^3/mol of Li2S are 45.7 A^3 a formula unit, six of them a unit.
-UNIT_VOLUME_NM3 = 6 * 0.0457
-AMORPHOUS_BELOW_NM = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +21,8 @@ class ParticleGrains:
     """Grains of one frame.
 
     units: (G,) solid units of each; size_nm: (G,) edge l of the cube of the same volume; amorphous: (G,) bool;
-    nucleus: (G,) which nucleus; label: (N,) grain of each solid unit, in the order given.
+    nucleus: (G,) which nucleus; label: (N,) grain of each solid unit, in the order given; quaternion: (G, 4),
+    drawn, see `draw_orientations`.
     """
 
     units: Integers
@@ -32,11 +30,7 @@ class ParticleGrains:
     amorphous: np.ndarray
     nucleus: Integers
     label: Integers
-
-
-def grain_size_nm(units: ArrayLike, *, unit_volume_nm3: float = UNIT_VOLUME_NM3) -> Floats:
-    """l = (n v)^(1/3): edge of the cube of n units of 6 Li2S, v = 0.274 nm^3."""
-    return np.cbrt(np.asarray(units, dtype=np.float64) * unit_volume_nm3)
+    quaternion: Floats
 
 
 def grains_of_nuclei(
@@ -47,12 +41,14 @@ def grains_of_nuclei(
     droplet: ArrayLike | None = None,
     nucleus_droplet: ArrayLike | None = None,
     amorphous_below_nm: float = AMORPHOUS_BELOW_NM,
+    seed: int = 0,
 ) -> ParticleGrains:
     """Share the solid units out to the nearest nucleus, within their own droplet where droplets are given.
 
     solid_position: (N, 3) nm; nucleus_position: (K, 3) nm; lengths: (3,) nm, periodic in x and y; droplet: (N,),
     nucleus_droplet: (K,) labels; a unit whose droplet has no nucleus goes to the nearest of all. Nuclei without units
-    make no grain. A grain is labelled amorphous where l is below amorphous_below_nm: too few planes to diffract.
+    make no grain. seed: of the orientations, which are drawn uniformly on SO(3) and not simulated.
+    A grain is labelled amorphous where l is below amorphous_below_nm: too few planes to diffract.
     Raises AnalysisError without units or nuclei.
     """
     box = np.asarray(lengths, dtype=np.float64)
@@ -69,7 +65,7 @@ def grains_of_nuclei(
     size = grain_size_nm(count)
     return ParticleGrains(
         count.astype(np.int64), size, size < amorphous_below_nm, nucleus.astype(np.int64),
-        np.asarray(label, dtype=np.int64).ravel(),
+        np.asarray(label, dtype=np.int64).ravel(), draw_orientations(np.random.default_rng(seed), len(count)),
     )  # fmt: skip
 
 

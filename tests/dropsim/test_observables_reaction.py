@@ -187,10 +187,9 @@ def test_the_liquid_graph_is_that_of_a_naive_search():
         inside = joined[np.ix_(reach[best], reach[best])]
         assert {tuple(sorted(e)) for e in graph.edges} == {tuple(e) for e in np.argwhere(np.triu(inside))}
         sizes.add(graph.members.size)
-        gap, size, members = co.gaps_of_frames(position[None], species[None], BOX)
-        assert size[0] == graph.members.size
-        np.testing.assert_array_equal(members[0], graph.members)
-        assert gap[0] == co.spectral_gap(graph.edges, int(size[0]))
+        low = position[:, 2] < 2.0
+        adsorbed = co.largest_liquid_graph(position, species, BOX, exclude=low)
+        assert not np.isin(adsorbed.members, np.flatnonzero(low)).any()
     assert len(sizes) > 1
     with pytest.raises(AnalysisError, match="no liquid"):
         co.largest_liquid_graph(position, np.full(species.size, LI2S), BOX)
@@ -323,6 +322,9 @@ def test_grains_take_the_units_nearest_to_them_and_lose_none():
     # The cube of the volume of 6 Li2S, 45.7 A^3 each: 12 units are below 1.5 nm, 13 are not.
     np.testing.assert_allclose(found.size_nm**3, found.units * 0.2742)
     np.testing.assert_array_equal(found.amorphous, found.units <= 12)
+    np.testing.assert_allclose(np.linalg.norm(found.quaternion, axis=1), 1.0)
+    np.testing.assert_array_equal(found.quaternion, gr.grains_of_nuclei(units, nuclei, BOX).quaternion)
+    assert not np.array_equal(found.quaternion, gr.grains_of_nuclei(units, nuclei, BOX, seed=1).quaternion)
     assert gr.grain_size_nm(12) < 1.5 < gr.grain_size_nm(13)
     with pytest.raises(AnalysisError, match="make no grains"):
         gr.grains_of_nuclei(units, np.zeros((0, 3)), BOX)
@@ -367,9 +369,11 @@ def test_charges_of_interval_means_are_exact():
     time = np.cumsum(rng.uniform(0.1, 0.5, 200))
     electrons = rng.integers(-3, 6, 200)
     current = electrons / np.diff(time, prepend=0.0)
-    np.testing.assert_allclose(ec.passed_charge(time, current, start=0.0), np.cumsum(electrons), atol=1e-9)
+    np.testing.assert_allclose(
+        ec.passed_charge(time, current, np.diff(time, prepend=0.0)), np.cumsum(electrons), atol=1e-9
+    )
     potential = np.repeat([-0.1, np.nan, 0.2, -0.3], 50)
-    parts = ec.half_cycles(time, current, potential, start=0.0)
+    parts = ec.half_cycles(time, current, potential, width=np.diff(time, prepend=0.0))
     assert [p.kind for p in parts] == ["reduction", "rest", "oxidation", "reduction"]
     np.testing.assert_allclose([p.charge for p in parts], electrons.reshape(4, 50).sum(axis=1), atol=1e-9)
     assert parts[0].peak_current == current[:50].max()
@@ -415,8 +419,9 @@ def test_running_mean_is_the_naive_one():
 def test_records_that_make_no_sense_are_refused():
     with pytest.raises(AnalysisError, match="increasing"):
         ec.passed_charge([1.0, 1.0], [0.0, 0.0])
-    with pytest.raises(AnalysisError, match="first row ends"):
-        ec.passed_charge([1.0, 2.0], [0.0, 0.0], start=1.5)
+    with pytest.raises(AnalysisError, match="positive length"):
+        ec.interval_widths([1.0, 2.0], 0.0)
+    np.testing.assert_array_equal(ec.interval_widths([1.0, 3.0, 4.0]), [2.0, 2.0, 1.0])
     with pytest.raises(AnalysisError, match="one length"):
         ec.half_cycles([1.0, 2.0], [0.0, 0.0], [0.1])
 
