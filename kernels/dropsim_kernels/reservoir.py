@@ -157,7 +157,8 @@ def exchanged_velocities(
 ) -> Array:
     """Velocities after an exchange: Maxwell's, sqrt(kT/m) times Gaussians, where an ion entered, 0 where one left.
 
-    velocity: (L, 3) nm/ps; info: of `exchange_lithium`; thermal_energy: () kJ/mol; mass: () amu, of Li+. Returns as velocity.
+    velocity: (L, 3) nm/ps; info: of `exchange_lithium`; thermal_energy: () kJ/mol; mass: () amu, of Li+. Returns
+    the like of velocity.
     """
     noise = gaussian_vectors(step_key(key, VELOCITY_STREAM, step), velocity.shape[0], velocity.dtype)
     drawn = jnp.sqrt(thermal_energy / mass) * noise
