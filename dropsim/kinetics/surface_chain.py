@@ -1,0 +1,66 @@
+"""Adsorbed ions that take electrons one at a time: a linear chain of states, exact over any interval.
+
+States of one adsorbed ion (a Li2S6 with n electrons): A0 to A3; at n = 4 either I, three Li2S2 that may leave, or D4,
+which goes on to D10 = six Li2S. Every ion is independent of the others, so that the numbers that pass from state to
+state in a time dt are multinomial with the transition matrix P = exp(Q dt), whatever the rates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import expm
+
+from dropsim.kinetics.parameters import ELECTRONS_PER_UNIT
+from dropsim.kinetics.single_molecule_parameters import SingleMoleculeParameters
+
+N_STATES = 12
+A0, A3, INTERMEDIATE, D4, D10 = 0, 3, 4, 5, 11
+# Ways out: back into solution as Li2S6, into solution as three Li2S2, onto a rod as six Li2S.
+LEFT, RELEASED, DEPOSITED = 12, 13, 14
+N_ALL = 15
+# Electrons that an ion holds in each state, and that it takes along on its way out.
+ELECTRONS = np.array([0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 0, 4, 10], dtype=np.int64)
+# Ten electrons make six Li2S at once where E <= E0.
+_DEPOSITION_RATE_PER_S = 1e6
+
+
+def generator(
+    parameters: SingleMoleculeParameters, potential_V: float, *, connected: bool, oxidising: bool
+) -> NDArray[np.float64]:
+    """Rates Q between the states of one adsorbed ion, 1/s: Q[i, j] from i to j, rows sum to 0.
+
+    n -> n + 1 at (10 - n) k_in and n -> n - 1 at n k_out; the step from A3 leads to D4 with probability b(E), else to
+    I. Both go back to A3 at 4 k_out, so that b and 1 - b are the weights of the two in equilibrium, where the chain
+    obeys detailed balance: pi_n ~ binomial(10, n) exp(-n f eta). A0 leaves at k_d and I at the release rate. While
+    reducing, D10 is deposited at once; while oxidising it is an ion like the others. connected False (open circuit): no
+    electron passes. Returns (15, 15); the ways out are absorbing.
+    """
+    rates = np.zeros((N_ALL, N_ALL))
+    if connected:
+        k_in, k_out = parameters.surface_rates_per_s(potential_V)
+        share = parameters.single_step_share(potential_V)
+        for n in range(3):
+            rates[n, n + 1] = (ELECTRONS_PER_UNIT - n) * k_in
+            rates[n + 1, n] = (n + 1) * k_out
+        rates[A3, D4], rates[A3, INTERMEDIATE] = 7.0 * k_in * share, 7.0 * k_in * (1.0 - share)
+        rates[D4, A3] = rates[INTERMEDIATE, A3] = 4.0 * k_out
+        for n in range(4, ELECTRONS_PER_UNIT):
+            state = D4 + n - 4
+            rates[state, state + 1] = (ELECTRONS_PER_UNIT - n) * k_in
+            rates[state + 1, state] = (n + 1) * k_out
+    rates[A0, LEFT] = parameters.desorption_rate_per_s
+    rates[INTERMEDIATE, RELEASED] = parameters.release_rate_per_s
+    if connected and not oxidising:
+        rates[D10, DEPOSITED] = _DEPOSITION_RATE_PER_S
+    np.fill_diagonal(rates, -rates.sum(axis=1))
+    return rates
+
+
+def transition_matrix(rates: NDArray[np.float64], duration_s: float) -> NDArray[np.float64]:
+    """P = exp(Q dt) of the states of an adsorbed ion: (12, 15) probabilities, rows sum to 1.
+
+    rates: (15, 15), from `generator`; duration_s: dt. Rounding below 0 is cut before the rows are normalised.
+    """
+    matrix = np.clip(expm(rates * duration_s)[:N_STATES], 0.0, None)
+    return matrix / matrix.sum(axis=1, keepdims=True)
