@@ -6,11 +6,13 @@ Plain arithmetic, without jax: `dropsim check` answers in a fraction of a second
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dropsim.check_scales import (
+    CONTACTS_PER_UNIT,
     DROPLET_RADIUS_NM,
     MEAN_FIELD_BOILING_PERMITTIVITY,
     brownian_step_limit,
@@ -27,6 +29,7 @@ from dropsim.check_scales import (
 )
 from dropsim.composition import (
     LANGEVIN,
+    SLOTS_PER_S6,
     composition,
     counts,
     has_droplet_tier,
@@ -43,6 +46,7 @@ SUPERSATURATION_WINDOW = (1.0, 5.0)
 LARGEST_DAMKOHLER = 0.1  # keeps the growth exponent within 0.1 of the reaction-limited 2
 LARGEST_MIXING_RATIO = 0.1  # P = mixing time / charging time
 LARGEST_CONVERSION_RATIO = 0.25  # conversion time / growth time: about 5 s of 20 s in the paper
+MOST_HOPS = 1e5  # between two looks at the reaction: each costs microseconds
 LANGEVIN_PHASE_LIMIT = 0.3  # omega dt of the stiffest pair: 21 steps per period
 FS_PER_PS = 1000.0
 
@@ -236,7 +240,17 @@ def _reaction_rows(config: Config) -> list[Quantity]:
                 "1",
                 "R^2/D_dense over the charging time; electrons hop (well mixed), beads need P < 0.1",
             ),
+            Quantity(
+                group,
+                f"{name}: electrons per check",
+                charging.electrons_per_check,
+                "1",
+                "at most, through contacts under the droplet and adsorbed beads, in check_every_ps",
+            ),
         ]
+        if config.reaction.sharing == "finite":
+            how = f"about k_hop (M/2)^2 for each of {CONTACTS_PER_UNIT} neighbours, all units half full"
+            rows.append(Quantity(group, f"{name}: hops per check", charging.hops_per_check, "1", how))
     return rows
 
 
@@ -406,22 +420,70 @@ def _stage_warnings(config: Config) -> list[str]:
     return found
 
 
+def _unused_warnings(config: Config) -> Iterator[str]:
+    """Keys of the reaction that the file changes and nothing reads."""
+    rule = config.reaction
+    surface = (rule.surface_rate_constant_per_ps > 0, "surface_rate_constant_per_ps = 0")
+    marcus = (rule.kinetics == "marcus", 'kinetics = "butler-volmer"')
+    classic = (rule.kinetics == "butler-volmer", 'kinetics = "marcus"')
+    read = {
+        "hop_rate_per_ps": (rule.sharing == "finite", f'sharing = "{rule.sharing}"'),
+        "reorganisation_energy_eV": marcus,
+        "transfer_coefficient": classic,
+        "surface_transfer_coefficient": surface if not surface[0] else classic,
+        **dict.fromkeys(
+            (
+                "surface_contact_nm",
+                "surface_sharing",
+                "branch_potential_V",
+                "branch_width_V",
+                "rod_rate_constant_per_ps",
+            ),
+            surface,
+        ),
+    }
+    for name, (used, why) in read.items():
+        value = getattr(rule, name)
+        if not used and value != type(rule).model_fields[name].default:
+            yield f"reaction.{name}: {value} is not used with {why}"
+
+
 def _reaction_warnings(config: Config) -> list[str]:
     found = []
+    if any(stage.reaction for stage in config.stages):
+        found += _unused_warnings(config)
+        slots, n_S6 = composition(config).n_vacant, composition(config).n_S6
+        if 0 < slots < SLOTS_PER_S6 * n_S6:
+            found.append(
+                f"reaction.lithium_slots: a run stops when {slots} electrons have come in; {SLOTS_PER_S6 * n_S6} would "
+                "reduce everything"
+            )
     for index, stage in enumerate(config.stages):
         if not stage.reaction:
             continue
         here = f"stages.{index} ({stage.name})"
-        whole = composition(config)
-        if whole.n_centres == 0 or not config.centres.wired:
+        whole, rule = composition(config), config.reaction
+        if stage.open_circuit:
+            continue
+        by_surface = rule.surface_rate_constant_per_ps > 0 and config.box.geometry == "slab"
+        by_centres = whole.n_centres > 0 and config.centres.wired
+        if not by_centres and not by_surface:
             found.append(f"{here}: reaction without wired centres: no electron will be transferred")
             continue
-        if whole.n_S6 < config.reaction.minimum_size:
+        charging = particle_charging(config, stage)
+        if charging.hops_per_check > MOST_HOPS:
+            longest = rule.check_every_ps * MOST_HOPS / charging.hops_per_check
+            found.append(
+                f"reaction.hop_rate_per_ps: about {charging.hops_per_check:.2g} hops between two looks, each followed "
+                f'one by one: slow; set reaction.sharing = "mixed", a lower rate, or check_every_ps below {longest:.2g}'
+            )
+        if not by_centres:
+            continue
+        if rule.sharing != "none" and whole.n_S6 < rule.minimum_size:
             found.append(
                 f"reaction.minimum_size: {config.reaction.minimum_size} S6 are needed to nucleate Li2S, "
                 f"the box holds {whole.n_S6}: nothing will convert"
             )
-        charging = particle_charging(config, stage)
         ratio = charging.mixing_ps / charging.charging_ps
         if ratio > LARGEST_MIXING_RATIO:
             slower = config.reaction.rate_constant_per_ps * LARGEST_MIXING_RATIO / ratio

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from dropsim.composition import LANGEVIN, composition, langevin_frictions_per_ps, relative_permittivity
+from dropsim.composition import (
+    LANGEVIN,
+    SLOTS_PER_S6,
+    composition,
+    langevin_frictions_per_ps,
+    relative_permittivity,
+    stage_potentials_V,
+)
 from dropsim.kinetics.calibration import calibrated_interface_velocity
 from dropsim.units import (
     bjerrum_length_nm,
@@ -40,6 +47,7 @@ DENSE_SLOWDOWN_BROWNIAN = 0.25
 DENSE_SLOWDOWN_LANGEVIN = 0.11  # friction 1/ps, 100 amu
 FALLBACK_DENSE_NM2_PER_S = 8e7  # 8e-7 cm^2/s
 
+CONTACTS_PER_UNIT = 12  # units that one touches in the dense phase, directly or by a Li+
 DROPLET_RADIUS_NM = 15.0  # the paper's droplets are about 30 nm across
 
 # Largest D_Li dt u''(d). Against 20 fs (D_Li 0.03-0.04 A^2/ps, permittivity 10: 0.009-0.012 in this group)
@@ -225,19 +233,56 @@ def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator > 0 else math.inf
 
 
+def marcus(
+    rate_constant: float, reorganisation_eV: float, overpotential_V: float, temperature_K: float
+) -> tuple[float, float]:
+    """(k_in, k_out) = k0 exp[(lambda^2 - (lambda +- eta)^2) / (4 lambda kT)]: both k0 at eta = 0."""
+    width = 4 * reorganisation_eV * thermal_voltage_V(temperature_K)
+
+    def rate(shift: float) -> float:
+        return rate_constant * math.exp(min((reorganisation_eV**2 - (reorganisation_eV + shift) ** 2) / width, 700.0))
+
+    return rate(overpotential_V), rate(-overpotential_V)
+
+
+def centre_rates(config: Config, potential_V: float) -> tuple[float, float]:
+    """(k_in, k_out) at a wired centre, 1/ps per contact and slot, at a potential."""
+    rule, temperature = config.reaction, config.electrolyte.temperature_K
+    overpotential = potential_V - rule.standard_potential_V
+    if rule.kinetics == "marcus":
+        return marcus(rule.rate_constant_per_ps, rule.reorganisation_energy_eV, overpotential, temperature)
+    return butler_volmer(rule.rate_constant_per_ps, rule.transfer_coefficient, overpotential, temperature)
+
+
+def surface_rates(config: Config, potential_V: float) -> tuple[float, float]:
+    """(k_in, k_out) of an adsorbed bead at the bare electrode, 1/ps per slot, at a potential."""
+    rule, temperature = config.reaction, config.electrolyte.temperature_K
+    overpotential = potential_V - rule.standard_potential_V
+    if rule.kinetics == "marcus":
+        return marcus(rule.surface_rate_constant_per_ps, rule.reorganisation_energy_eV, overpotential, temperature)
+    return butler_volmer(
+        rule.surface_rate_constant_per_ps, rule.surface_transfer_coefficient, overpotential, temperature
+    )
+
+
 @dataclass(frozen=True)
 class ParticleCharging:
-    """Times (ps) of the largest droplet that the box can make: charging, and mixing of its beads."""
+    """Of the largest droplet that the box can make: times of charging and of mixing of its beads (ps); of the whole
+    box: most electrons that cross the electrode, and that hop between beads, between two looks at the reaction."""
 
     charging_ps: float
     mixing_ps: float
+    electrons_per_check: float
+    hops_per_check: float
 
 
 def particle_charging(config: Config, stage: StageConfig) -> ParticleCharging:
     """Charging N / [N_c (k_in + k_out)] and mixing R^2 / D_dense of a hemisphere with all excess Li2S6.
 
     N_c: S6 within `mo_contact_nm` (a half ball) of each wired centre under the footprint. An estimate
-    to a factor of two or so; nan without a droplet or without contacts.
+    to a factor of two or so; nan without a droplet or without contacts. Rates: the faster of both ends of a ramp.
+    Electrons per check: of N_c contacts and M slots, with chi where a droplet converts, plus a layer of adsorbed beads;
+    hops: k_hop n (M - n) for each of CONTACTS_PER_UNIT neighbours at n = M/2.
     """
     radius = droplet_radius_in_box_nm(config)
     density = dense_density_per_nm3(config)
@@ -246,19 +291,29 @@ def particle_charging(config: Config, stage: StageConfig) -> ParticleCharging:
     per_centre = density * 2 / 3 * math.pi * reaction.mo_contact_nm**3
     n_centres = min(whole.n_centres, whole.n_centres / area * math.pi * radius**2) if config.centres.wired else 0
     n_units = density * 2 / 3 * math.pi * radius**3
-    k_in, k_out = butler_volmer(
-        reaction.rate_constant_per_ps,
-        reaction.transfer_coefficient,
-        reaction.potential_V,
-        config.electrolyte.temperature_K,
-    )
+    potentials = stage_potentials_V(config, stage) or ()
+    k_in, k_out = max((centre_rates(config, E) for E in potentials), key=sum, default=(0.0, 0.0))
+    surface_in, surface_out = max((surface_rates(config, E) for E in potentials), key=sum, default=(0.0, 0.0))
     if stage.integrator in LANGEVIN:
         free = config.species.S6.diffusivity_nm2_per_ps * clock_acceleration(config, stage)
         dense = DENSE_SLOWDOWN_LANGEVIN * free
     else:
         dense = DENSE_SLOWDOWN_BROWNIAN * config.species.S6.diffusivity_nm2_per_ps
-    rate = n_centres * per_centre * (k_in + k_out)
-    return ParticleCharging(charging_ps=n_units / rate if rate > 0 else math.nan, mixing_ps=radius**2 / dense)
+    contacts = n_centres * per_centre
+    rate = contacts * (k_in + k_out)
+    adsorbed = min(whole.n_S6, area * density ** (2 / 3))
+    electrons = SLOTS_PER_S6 * (
+        contacts * (reaction.front_acceleration * k_in + k_out) + adsorbed * (surface_in + surface_out)
+    )
+    hops = 0.0
+    if reaction.sharing == "finite":
+        hops = reaction.hop_rate_per_ps * whole.n_S6 * CONTACTS_PER_UNIT * (SLOTS_PER_S6 / 2) ** 2
+    return ParticleCharging(
+        charging_ps=n_units / rate if rate > 0 else math.nan,
+        mixing_ps=radius**2 / dense,
+        electrons_per_check=electrons * reaction.check_every_ps,
+        hops_per_check=hops * reaction.check_every_ps,
+    )
 
 
 @dataclass(frozen=True)

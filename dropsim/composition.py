@@ -43,6 +43,14 @@ def langevin_frictions_per_ps(config: Config, stage: StageConfig) -> dict[str, f
     }
 
 
+def stage_potentials_V(config: Config, stage: StageConfig) -> tuple[float, float] | None:
+    """Potential at the begin and the end of a stage, V; None where no electron can be transferred."""
+    if not stage.reaction or stage.open_circuit:
+        return None
+    begin = config.reaction.potential_V if stage.potential_V is None else stage.potential_V
+    return begin, begin if stage.potential_end_V is None else stage.potential_end_V
+
+
 def has_droplet_tier(config: Config) -> bool:
     """Whether the droplet tier belongs to the configuration: it is of a droplet on an electrode."""
     return config.kinetics.enabled and config.box.geometry == "slab"
