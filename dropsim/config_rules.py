@@ -322,6 +322,18 @@ def _reaction_problems(config: Config) -> Iterator[Problem]:
                 f"S6 on the electrode lie at {nearest:.3g} nm, so that hardly any would be adsorbed; allowed: above "
                 f"{nearest:.3g} nm",
             )
+    # A Li+ binds beads up to twice its own distance apart.
+    reach = max(rule.s6_contact_nm, rule.mo_contact_nm, 2 * rule.li_bridge_nm)
+    half = min(config.box.lateral_nm) / 2
+    if reach > half and any(stage.reaction for stage in config.stages):
+        name = ("s6_contact_nm", "mo_contact_nm", "li_bridge_nm")[
+            [rule.s6_contact_nm, rule.mo_contact_nm, 2 * rule.li_bridge_nm].index(reach)
+        ]
+        yield Problem(
+            (("reaction", name), ("box", "lateral_nm")),
+            f"a bead would touch its own image; allowed: contacts (twice li_bridge_nm) of at most {half:g} nm, or a "
+            f"box of at least {2 * reach:g} nm",
+        )
     yield from _bare_problems(config)
 
 
@@ -353,7 +365,7 @@ def _bare_problems(config: Config) -> Iterator[Problem]:
     for name in ("Li2S", "Li2S2"):
         if getattr(config.species, name).charge_e != config.species.S6.charge_e:
             yield Problem(
-                (("species", name, "charge_e"), ("species", "S6", "charge_e"), treatment),
+                (("species", name, "charge_e"), treatment),
                 "the electrons of a bead are counted on top of the charge of S6; allowed: that charge, "
                 f"{config.species.S6.charge_e:g}",
             )

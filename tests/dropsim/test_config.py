@@ -10,6 +10,7 @@ import pydantic
 import pytest
 
 from dropsim import unit_strings
+from dropsim.check import warnings
 from dropsim.composition import centre_positions_nm, composition, counts
 from dropsim.config import Config, config_hash
 from dropsim.config_load import config_from_values, load_config, load_config_text
@@ -362,6 +363,46 @@ IN_THE_FILE = {
         "whole number of "
         "reaction checks of 0.6 ps; nearest allowed: 1.8 or 2.4",
     ),
+    "an end of a ramp in a stage without reaction": (
+        ("timestep_fs = 20.0", "timestep_fs = 20.0\npotential_end_V = -0.3"),
+        "x.toml:16: stages.0.potential_end_V = -0.3 and stages.0.reaction = false: no electrons are transferred in "
+        "this stage; allowed: reaction = true, or leave the key out",
+    ),
+    "a potential at open circuit": (
+        ("timestep_fs = 20.0", "timestep_fs = 20.0\nreaction = true\npotential_V = -0.3\nopen_circuit = true"),
+        "x.toml:18: stages.0.open_circuit = true and stages.0.potential_V = -0.3: an electrode that is not connected "
+        "has no potential that could be set; keep one of the two",
+    ),
+    "energies of electrons that are spread at once": (
+        ("[centres]", "[reaction]\nsite_energy_kT = 0.5\n[centres]"),
+        'x.toml:9: reaction.site_energy_kT = 0.5 and reaction.sharing = "mixed": electrons that are spread over the '
+        'whole droplet at once do not feel it; allowed: 0, or reaction.sharing = "finite" or "none"',
+    ),
+    "slots of lithium that comes with the electrons": (
+        ("[centres]", "[reaction]\nlithium_slots = 20\n[centres]"),
+        'x.toml:9: reaction.lithium_slots = 20 and reaction.charge_treatment = "coupled": no Li+ enters as a bead; '
+        'allowed with "bare" only',
+    ),
+    "too few slots of lithium": (
+        ("[centres]", '[reaction]\ncharge_treatment = "bare"\nlithium_slots = 9\n[centres]'),
+        'x.toml:10: reaction.lithium_slots = 9 and reaction.charge_treatment = "bare": one S6 takes 10 Li+ on its way '
+        "to Li2S; allowed: at least 10, enough for all: 70",
+    ),
+    "bare electrons on solids of another charge": (
+        ("[centres]", '[reaction]\ncharge_treatment = "bare"\n[species.Li2S]\ncharge_e = 0.0\n[centres]'),
+        'x.toml:11: species.Li2S.charge_e = 0.0 and reaction.charge_treatment = "bare": the electrons of a bead are '
+        "counted on top of the charge of S6; allowed: that charge, -2",
+    ),
+    "adsorption below the minimum of the wall": (
+        ("[centres]", "[reaction]\nsurface_rate_constant_per_ps = 0.1\nsurface_contact_nm = 0.5\n[centres]"),
+        "x.toml:10: reaction.surface_contact_nm = 0.5 and wall.sigma_nm = 0.34: S6 on the electrode lie at 0.564 nm, "
+        "so that hardly any would be adsorbed; allowed: above 0.564 nm",
+    ),
+    "contacts wider than the box": (
+        ("timestep_fs = 20.0", "timestep_fs = 20.0\nreaction = true\n[reaction]\nli_bridge_nm = 3.0"),
+        "x.toml:18: reaction.li_bridge_nm = 3.0 and box.lateral_nm = [11.0, 11.0]: a bead would touch its own image; "
+        "allowed: contacts (twice li_bridge_nm) of at most 5.5 nm, or a box of at least 12 nm",
+    ),
     "two stages of one name": (
         (
             "[[stages]]",
@@ -385,6 +426,23 @@ def test_message_for_a_mistake_in_the_file(case):
     (old, new), expected = IN_THE_FILE[case]
     assert BASE.count(old) == 1
     assert message(BASE.replace(old, new)) == expected
+
+
+def test_a_bulk_box_has_no_electrode_to_react_at():
+    bulk = ["box.geometry=bulk", "centres.arrangement=none", "stages.0.reaction=true"]
+    for override in ("reaction.surface_rate_constant_per_ps=0.1", "reaction.charge_treatment=bare"):
+        text = message(BASE, *bulk, override)
+        assert text.startswith(f"--set: {override.split('=')[0]} = "), text
+        assert "a bulk box has no electrode" in text
+        assert 'box.geometry = "slab"' in text
+    load(BASE, *bulk)
+
+
+def test_keys_of_the_reaction_that_nothing_reads_are_named():
+    found = warnings(load(BASE, "stages.0.reaction=true", "reaction.hop_rate_per_ps=3", "reaction.branch_width_V=0.2"))
+    assert 'reaction.hop_rate_per_ps: 3.0 is not used with sharing = "mixed"' in found
+    assert "reaction.branch_width_V: 0.2 is not used with surface_rate_constant_per_ps = 0" in found
+    assert not any("not used" in text for text in warnings(load(BASE, "reaction.hop_rate_per_ps=3")))
 
 
 ON_THE_COMMAND_LINE = {
