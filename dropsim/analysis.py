@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dropsim.analysis_parts import DROPLET_SIZE, Collector, Floats, Frames, Observed, read_frames
+from dropsim.analysis_reaction import observe_reaction
+from dropsim.analysis_timescales import measured_groups, timescales_summary
 from dropsim.errors import AnalysisError
-from dropsim.event_log import NUCLEATION
 from dropsim.observables.bulk import bulk_radial_distribution, self_diffusivity
 from dropsim.observables.diffusion import (
     covariance_estimator,
@@ -60,67 +61,18 @@ from dropsim.run_folder import SUMMARY, TRAJECTORY
 from dropsim.trajectory import Trajectory, open_trajectory
 from dropsim.units import NM2_PER_PS_IN_NM2_PER_S
 
-Floats = NDArray[np.float64]
-
-# Sulfur beads that make a cluster a droplet worth following; the reaction has its own, larger size.
-DROPLET_SIZE = 8
 # A droplet's area is called grown when it first reaches this share of its largest value.
 GROWN_SHARE = 0.9
 # Clusters that reach below this height (nm) belong to the wall, not to the solution.
 BULK_NM = 2.0
 CURVES = "curves.npz"
-
-
-@dataclasses.dataclass(frozen=True)
-class Observed:
-    """The numbers of one run. estimates: by key; missing: key -> why; curves: arrays for figures, by name;
-    facts: plain values (verdicts, counts, ledger errors)."""
-
-    estimates: dict[str, Estimate]
-    missing: dict[str, str]
-    curves: dict[str, np.ndarray]
-    facts: dict[str, Any]
-
-
-class _Collector:
-    """Gathers estimates; what cannot be had is noted with its reason instead of stopping the rest."""
-
-    def __init__(self) -> None:
-        self.estimates: dict[str, Estimate] = {}
-        self.missing: dict[str, str] = {}
-        self.curves: dict[str, np.ndarray] = {}
-        self.facts: dict[str, Any] = {}
-
-    def add(self, key: str, estimate: Callable[[], Estimate]) -> Estimate | None:
-        try:
-            self.estimates[key] = estimate()
-        except AnalysisError as error:
-            self.missing[key] = str(error)
-            return None
-        return self.estimates[key]
-
-    def attempt(self, keys: Sequence[str], action: Callable[[], None]) -> None:
-        """Run an action that fills several keys; if it cannot, each of them gets the reason."""
-        try:
-            action()
-        except AnalysisError as error:
-            for key in keys:
-                self.missing[key] = str(error)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Frames:
-    """Some frames of a trajectory, in memory."""
-
-    time: Floats
-    position: Floats
-    species: np.ndarray
-
-
-def _read(trajectory: Trajectory, frames: np.ndarray) -> _Frames:
-    return _Frames(
-        trajectory.time_ps[frames], trajectory.position(frames).astype(np.float64), trajectory.species(frames)
-    )
+LEAST_FRAMES = 12
+# What is read off the frames before the first reaction.
+BEFORE_REACTION = (
+    "growth_exponent", "growth_exponent_from_rate", "largest_clusters", "largest_cluster", "cluster_monomer_fraction",
+    "cluster_dimer_fraction", "surface_count", "peak_charge_density", "dense_density", "vapour_concentration",
+    "dense_diffusivity", "contact_power", "contact_prefactor", "capture_probability",
+)  # fmt: skip
 
 
 def growing_span(area: Floats) -> slice:
@@ -147,7 +99,7 @@ def free_of_the_wall(labels: np.ndarray, height: Floats) -> np.ndarray:
     return free
 
 
-def _growth(out: _Collector, tracks: Sequence[DropletTrack], last_frame: int) -> None:
+def _growth(out: Collector, tracks: Sequence[DropletTrack], last_frame: int) -> None:
     """Exponents of every droplet with enough frames; the main one's under its own keys."""
     chosen = main_droplet(tracks, last_frame)
     droplets = []
@@ -184,6 +136,7 @@ def _growth(out: _Collector, tracks: Sequence[DropletTrack], last_frame: int) ->
         if track is not chosen:
             continue
         out.curves |= {"area_time_ps": track.time, "area_nm2": track.projected_area, "area_size": track.size}
+        out.facts["growth_time_ps"] = float(time[-1] - time[0])
         if fit is not None:
             out.estimates["growth_exponent"] = fit.exponent
             out.estimates["growth_onset"] = fit.onset
@@ -214,7 +167,7 @@ def longest_run(track: DropletTrack) -> slice:
 
 
 def _motion(
-    out: _Collector, frames: _Frames, tracks: Sequence[DropletTrack], lengths: Floats, temperature_K: float
+    out: Collector, frames: Frames, tracks: Sequence[DropletTrack], lengths: Floats, temperature_K: float
 ) -> None:
     """Track of the droplet's matter, its diffusivity by several estimators, and the force it would stand for."""
     keys = ("centroid_diffusivity", "centroid_diffusivity_gls", "outline_diffusivity", "mean_force")
@@ -256,7 +209,7 @@ def _motion(
     out.attempt(keys, measure)
 
 
-def _structure(out: _Collector, frames: _Frames, lengths: Floats, charges: Floats) -> None:
+def _structure(out: Collector, frames: Frames, lengths: Floats, charges: Floats) -> None:
     """Cluster sizes, surface counts and charge profiles of stationary frames."""
     labels = cluster_labels_series(frames.position, frames.species, lengths)
     out.add(
@@ -306,7 +259,7 @@ def _structure(out: _Collector, frames: _Frames, lengths: Floats, charges: Float
 
 
 def _tier_inputs(
-    out: _Collector, liquid: _Frames, brownian: _Frames, lengths: Floats, mo_position: Floats, wired: bool
+    out: Collector, liquid: Frames, brownian: Frames, lengths: Floats, mo_position: Floats, wired: bool
 ) -> None:
     """What the droplet tier may take from here."""
     tracks = track_droplets(liquid.position, liquid.species, lengths, liquid.time, DROPLET_SIZE)
@@ -344,83 +297,7 @@ def _tier_inputs(
     out.add("capture_probability", capture)
 
 
-def _reaction(out: _Collector, trajectory: Trajectory) -> None:
-    """Charging, conversion and the ledger, of the stages in which electrons may be transferred."""
-    ledger, events = trajectory.ledger(), trajectory.events()
-    if not len(ledger["step"]):
-        reason = "no stage of this run has reaction = true"
-        out.missing |= dict.fromkeys(("conversion_time", "area_ratio_after_conversion"), reason)
-        return
-    n_sulfur = int(is_sulfur(trajectory.species([0])).sum())
-    n_li = int(np.sum(trajectory.species([0]) == 0))
-    out.facts["ledger"] = {
-        "checks": len(ledger["step"]),
-        "sulfur_error": int(np.abs(ledger["sulfur_atoms"] - 6 * n_sulfur).max()),
-        "lithium_error": int(np.abs(ledger["lithium_atoms"] - n_li).max()),
-        "charge_drift_e": float(np.ptp(ledger["charge"])),
-        "electron_error": int(np.abs(ledger["electrons_on_beads"] - ledger["electrons_through_centres"]).max()),
-        "electrons_injected": int(ledger["electrons_through_centres"][-1]),
-        "units_converted": int(ledger["units_converted"][-1]),
-    }
-    out.curves |= {f"ledger_{name}": ledger[name] for name in (
-        "time", "current", "electrons_through_centres", "units_converted", "lithium_from_reservoir")}  # fmt: skip
-    nucleated = events["kind"] == NUCLEATION
-    if not nucleated.any():
-        reason = "no droplet nucleated Li2S: none held enough electrons and units for long enough"
-        out.missing |= dict.fromkeys(("conversion_time", "area_ratio_after_conversion"), reason)
-        return
-    begin = float(events["time"][nucleated][0])
-    converted = ledger["units_converted"]
-    final = int(converted[-1])
-    out.facts["nucleation_time_ps"] = begin
-    if final == 0:
-        out.missing["conversion_time"] = "Li2S nucleated, but no unit had its ten electrons before the run ended"
-    else:
-        late = ledger["time"][np.argmax(converted >= 0.9 * final)]
-        out.estimates["conversion_time"] = Estimate(
-            float(late - begin), math.nan, "ps", 1.0,
-            "nucleation to 90 % of the units converted at the end, one event: no error; compressed clock",
-        )  # fmt: skip
-
-
-def _area_ratio(out: _Collector, trajectory: Trajectory) -> None:
-    """Projected area of the converting droplet's members, before nucleation and at the end."""
-    if "nucleation_time_ps" not in out.facts:
-        return
-
-    def measure() -> None:
-        begin = out.facts["nucleation_time_ps"]
-        reacting = np.flatnonzero(trajectory.time_ps > begin - 20.0)
-        frames = _read(trajectory, reacting)
-        tracks = track_droplets(frames.position, frames.species, trajectory.lengths, frames.time, DROPLET_SIZE)
-        solid = [t for t in tracks if t.n_converted[-1] > 0]
-        if not solid:
-            raise AnalysisError("no droplet holds converted units at the end")
-        track = max(solid, key=lambda t: t.n_converted[-1])
-        before = track.projected_area[track.time <= begin]
-        after = track.projected_area[-10:]
-        share = float(track.n_converted[-1] / track.size[-1])
-        if share < 0.9:
-            raise AnalysisError(f"only {100 * share:.0f} % of the droplet is converted at the end of the run")
-        if len(before) < 3 or len(after) < 3:
-            raise AnalysisError("the droplet is not seen in three frames on both sides of its conversion")
-        # Per unit, since the droplet may gain or lose members meanwhile.
-        a = before / track.size[track.time <= begin]
-        b = after / track.size[-10:]
-        ratio = float(b.mean() / a.mean())
-        error = ratio * math.hypot(a.std(ddof=1) / a.mean(), b.std(ddof=1) / b.mean())
-        out.estimates["area_ratio_after_conversion"] = Estimate(
-            ratio, error, "1", 1.0, "area per unit, last ten frames over frames before nucleation; one droplet"
-        )
-        out.curves |= {
-            "react_time_ps": track.time, "react_area_nm2": track.projected_area,
-            "react_converted": track.n_converted, "react_size": track.size,
-        }  # fmt: skip
-
-    out.attempt(("area_ratio_after_conversion",), measure)
-
-
-def _temperatures(out: _Collector, trajectory: Trajectory) -> None:
+def _temperatures(out: Collector, trajectory: Trajectory) -> None:
     """Configurational temperature of every stage: the check of its time step, whatever the integrator."""
     squared, laplacian = trajectory.series("force_squared"), trajectory.series("laplacian")
     for index, stage in enumerate(trajectory.stages):
@@ -432,11 +309,11 @@ def _temperatures(out: _Collector, trajectory: Trajectory) -> None:
             )
 
 
-def _bulk(out: _Collector, trajectory: Trajectory) -> None:
+def _bulk(out: Collector, trajectory: Trajectory) -> None:
     """Structure and motion in a box without walls, from the second half of the last stage's frames."""
     last = np.flatnonzero(trajectory.stage == trajectory.stage[-1])
     frames = last[len(last) // 2 :]
-    read, names = _read(trajectory, frames), trajectory.species_names
+    read, names = read_frames(trajectory, frames), trajectory.species_names
     present = [k for k, name in enumerate(names) if (read.species[0] == k).sum() > 1]
     for i, a in enumerate(present):
         for b in present[i:]:
@@ -474,58 +351,70 @@ def observe(trajectory: Trajectory) -> Observed:
     A bulk box: pair distributions and self-diffusivities of the last stage, and the temperatures. A slab:
 
     Growth: the frames of the stages before the first Brownian or reacting one. Stationary averages: the second
-    half of those frames. Motion: the Brownian frames before any conversion. Raises AnalysisError for a
-    trajectory of fewer than 12 frames.
+    half of those frames. Motion: the Brownian frames before the first reaction. Reaction: `observe_reaction`. Time
+    scales: `measured_groups`. Raises AnalysisError for a trajectory of fewer than 12 frames.
     """
-    if trajectory.n_frames < 12:
+    if trajectory.n_frames < LEAST_FRAMES:
         raise AnalysisError(f"{trajectory.path} has {trajectory.n_frames} frames: run it longer, at least 12")
-    out = _Collector()
+    out = Collector()
     config = trajectory.config
     lengths = trajectory.lengths
     temperature = float(config["electrolyte"]["temperature_K"])
     accelerated = np.array([s.accelerated_clock for s in trajectory.stages])[trajectory.stage]
     reacting = np.array([bool(s["reaction"]) for s in config["stages"]])[trajectory.stage]
     number = np.arange(trajectory.n_frames)
+    # What follows a reaction is no longer the electrolyte that droplets gather from.
+    unreacted = number[: int(np.argmax(reacting))] if reacting.any() else number
     ends = np.flatnonzero(~accelerated | reacting)
-    gather = number[: ends[0]] if len(ends) and ends[0] >= 12 else number[~reacting]
-    brownian = number[~accelerated & ~reacting]
+    gather = number[: ends[0]] if len(ends) and ends[0] >= 12 else unreacted
+    brownian = unreacted[~accelerated[unreacted]]
 
     _temperatures(out, trajectory)
     if config["box"]["geometry"] == "bulk":
         _bulk(out, trajectory)
-        return Observed(out.estimates, out.missing, out.curves | _last_frame(trajectory), out.facts)
-    gathered = _read(trajectory, gather)
-    tracks = track_droplets(gathered.position, gathered.species, lengths, gathered.time, DROPLET_SIZE)
-    _growth(out, tracks, len(gather) - 1)
-    stationary = _read(trajectory, gather[len(gather) // 2 :])
-    _structure(out, stationary, lengths, trajectory.charge)
-    moved = _read(trajectory, brownian)
+        scales = timescales_summary(out, trajectory.stages, config, None)
+        return Observed(out.estimates, out.missing, out.curves | _last_frame(trajectory), out.facts, scales)
+    moved = read_frames(trajectory, brownian)
+    if len(gather) >= LEAST_FRAMES:
+        gathered = read_frames(trajectory, gather)
+        tracks = track_droplets(gathered.position, gathered.species, lengths, gathered.time, DROPLET_SIZE)
+        _growth(out, tracks, len(gather) - 1)
+        _structure(out, read_frames(trajectory, gather[len(gather) // 2 :]), lengths, trajectory.charge)
+        mo = trajectory.sites.position[trajectory.sites.species == trajectory.species_names.index("Mo")]
+        _tier_inputs(out, gathered, moved, lengths, mo, bool(config["centres"]["wired"]))
+    else:
+        reason = f"{len(gather)} frames before the reaction: gather first, at least {LEAST_FRAMES}"
+        out.missing |= dict.fromkeys(BEFORE_REACTION, reason)
     if len(brownian):
         found = track_droplets(moved.position, moved.species, lengths, moved.time, DROPLET_SIZE)
         _motion(out, moved, found, lengths, temperature)
         _sulfur_z(out, trajectory, brownian)
     else:
         out.missing["centroid_diffusivity"] = "the run has no Brownian stage"
-    mo = trajectory.sites.position[trajectory.sites.species == trajectory.species_names.index("Mo")]
-    _tier_inputs(out, gathered, moved, lengths, mo, bool(config["centres"]["wired"]))
-    _reaction(out, trajectory)
-    _area_ratio(out, trajectory)
+    charging = observe_reaction(out, trajectory, config)
     out.facts["accelerated_stages"] = [s.name for s in trajectory.stages if s.accelerated_clock]
-    return Observed(out.estimates, out.missing, out.curves | _last_frame(trajectory), out.facts)
+    # The diffusivity in droplets was measured by the physical clock: it holds where the reaction runs on it too.
+    physical = not (accelerated & reacting).any()
+    n_sulfur = int(is_sulfur(trajectory.species([0])).sum())
+    scales = timescales_summary(
+        out, trajectory.stages, config, measured_groups(out, config, charging, lengths, n_sulfur, physical)
+    )
+    return Observed(out.estimates, out.missing, out.curves | _last_frame(trajectory), out.facts, scales)
 
 
 def _last_frame(trajectory: Trajectory) -> dict[str, np.ndarray]:
     """What the picture of the final positions needs."""
-    last = _read(trajectory, np.array([trajectory.n_frames - 1]))
+    last = read_frames(trajectory, np.array([trajectory.n_frames - 1]))
     return {
         "final_position": last.position[0], "final_species": last.species[0].astype(np.int64),
         "lengths": trajectory.lengths, "site_position": trajectory.sites.position,
         "site_species": np.array(trajectory.sites.species, np.int64), "sigma": trajectory.sigma,
+        "species_names": np.array(trajectory.species_names),
         "periodic_z": np.array(trajectory.periodic[2]),
     }  # fmt: skip
 
 
-def _sulfur_z(out: _Collector, trajectory: Trajectory, brownian: np.ndarray) -> None:
+def _sulfur_z(out: Collector, trajectory: Trajectory, brownian: np.ndarray) -> None:
     """MSD-Z of the sulfur beads in the Brownian stage."""
 
     def measure() -> None:
@@ -562,6 +451,7 @@ def summary_of(trajectory: Trajectory, observed: Observed) -> dict[str, Any]:
         "estimates": {k: e.to_dict() for k, e in sorted(observed.estimates.items())},
         "missing": dict(sorted(observed.missing.items())),
         "facts": observed.facts,
+        "timescales": observed.timescales,
     }
 
 

@@ -72,6 +72,52 @@ class Verdict:
         return dataclasses.asdict(self) | {"value": shown}
 
 
+def electrode_rates(
+    kinetics: str,
+    rate_constant: float,
+    transfer_coefficient: float,
+    reorganisation_V: float,
+    overpotential_V: float,
+    thermal_voltage_V: float,
+) -> tuple[float, float]:
+    """(k_in, k_out) per contact and slot at an overpotential, in the unit of the rate constant.
+
+    Butler-Volmer: k0 exp(-alpha f eta), k0 exp((1 - alpha) f eta);
+    Marcus: k0 exp[-eta (2 lambda + eta) / (4 lambda kT/e)], k_out with -eta;  both: k_in / k_out = exp(-f eta)
+
+    kinetics: "butler-volmer" or "marcus"; k0 -> rate_constant, of either direction at eta = 0; alpha ->
+    transfer_coefficient; lambda -> reorganisation_V; eta -> overpotential_V; kT/e -> thermal_voltage_V. Exponents are
+    held at 700, beyond which no time scale is left to compare. Raises ValueError for other kinetics.
+    """
+    reduced = overpotential_V / thermal_voltage_V
+    if kinetics == "butler-volmer":
+        exponents = (-transfer_coefficient * reduced, (1.0 - transfer_coefficient) * reduced)
+    elif kinetics == "marcus":
+        quadratic = overpotential_V * reduced / (4.0 * reorganisation_V)
+        exponents = (-0.5 * reduced - quadratic, 0.5 * reduced - quadratic)
+    else:
+        raise ValueError(f'kinetics must be "butler-volmer" or "marcus", not {kinetics!r}')
+    into, out_of = (rate_constant * math.exp(min(x, 700.0)) for x in exponents)
+    return into, out_of
+
+
+def measured_damkohler(capture: float, radius: float, contact: float, escape: float) -> float:
+    """Da = k R / D from the share of encounters that end in capture.
+
+    p = k d / (D + k d),  d = a (b - a) / b;  Da = [p / (1 - p)] R / d
+
+    capture: p, of ions that touch the droplet and are captured before they escape; radius: R; contact, escape: how far
+    from the droplet an encounter begins and ends, so that a = R + contact, b = R + escape. Steady diffusion between a
+    sphere a that captures at the rate k per area and concentration, and an absorbing sphere b. Returns infinity where
+    every one is captured. Validity: an ion that is held a while and then leaves counts as captured, so that Da is an
+    upper bound.
+    """
+    if capture >= 1.0:
+        return math.inf
+    gap = (escape - contact) * (radius + contact) / (radius + escape)
+    return capture / (1.0 - capture) * radius / gap
+
+
 def _known(*values: float | None) -> bool:
     return all(v is not None and not math.isnan(v) for v in values)
 
@@ -111,7 +157,8 @@ def groups(
     concentration, saturation: c, c_sat; interface_velocity: k, or damkohler itself where it was measured; radius: R;
     bulk_diffusivity, dense_diffusivity: of S6 outside and inside; n_units: N; n_contacts: N_c; injection_rate,
     ejection_rate: per contact and slot; hop_rate: k_h, infinite for the well-mixed rule, 0 for none; spectral_gap:
-    lambda_2; front_acceleration: chi; clock_compression: C. Returns what follows from those that are given.
+    lambda_2; front_acceleration: chi; conversion_time: nan where it is not to be estimated; clock_compression: C.
+    Returns what follows from those that are given.
     """
     rate = None
     if n_contacts is not None and injection_rate is not None and ejection_rate is not None:
@@ -127,6 +174,8 @@ def groups(
         conversion_time = (n_units or 0.0) / uptake if uptake > 0 else None
     if damkohler is None and _known(interface_velocity, radius, bulk_diffusivity):
         damkohler = _ratio((interface_velocity or 0.0) * (radius or 0.0), bulk_diffusivity)
+    if not _known(conversion_time):
+        conversion_time = None
     theta = None
     if hop_rate is not None and hop_rate == 0:
         theta = 0.0

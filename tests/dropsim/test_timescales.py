@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from dropsim import timescales as ts
@@ -120,6 +122,41 @@ def test_what_is_not_given_is_not_known():
 
 def test_a_measured_damkohler_number_is_taken_as_it_is():
     assert ts.groups(**(GIVEN | {"damkohler": 7.0})).damkohler == 7.0
+
+
+def test_rates_are_those_of_the_engine():
+    """Against the kernel, at potentials on both sides, and detailed balance exp(-f eta)."""
+    rates = pytest.importorskip("dropsim_kernels.rates")
+    volt = 0.0258520
+    for eta in (-0.4, -0.02, 0.0, 0.3):
+        found = ts.electrode_rates("butler-volmer", 0.3, 0.3, 0.5, eta, volt)
+        kernel = rates.butler_volmer(*map(jnp.asarray, (0.3, 0.3, eta / volt)))
+        assert found == pytest.approx([float(x) for x in kernel], rel=1e-12)
+        assert found[0] / found[1] == pytest.approx(math.exp(-eta / volt), rel=1e-9)
+        found = ts.electrode_rates("marcus", 0.3, 0.3, 0.5, eta, volt)
+        kernel = rates.marcus(*map(jnp.asarray, (0.3, 0.5, eta, volt)))
+        assert found == pytest.approx([float(x) for x in kernel], rel=1e-12)
+        assert found[0] / found[1] == pytest.approx(math.exp(-eta / volt), rel=1e-9)
+    with pytest.raises(ValueError, match="kinetics must be"):
+        ts.electrode_rates("tafel", 0.3, 0.3, 0.5, 0.0, volt)
+
+
+def test_damkohler_number_from_captures():
+    """Steady diffusion from b (absorbing) to a (k c = D dc/dr), solved on a grid of its own: the splitting
+    probability of an ion at a gives Da back within the grid's error."""
+    diffusivity, a, b = 0.7, 3.0, 3.5
+    for k in (0.05, 2.0):
+        r = np.linspace(a, b, 4001)
+        # phi = A + B / r with phi(b) = 0 and D phi'(a) = -k (1 - phi(a)): shoot from b inwards.
+        slope = -1.0 / r**2
+        shape = np.concatenate([[0.0], np.cumsum(0.5 * (slope[1:] + slope[:-1]) * np.diff(r))])
+        shape -= shape[-1]
+        size = -k / (diffusivity * slope[0] - k * shape[0])
+        captured = size * shape[0]
+        contact, escape = 1.0, 1.5
+        da = ts.measured_damkohler(captured, a - contact, contact, escape)
+        assert da == pytest.approx(k * (a - contact) / diffusivity, rel=1e-6)
+    assert math.isinf(ts.measured_damkohler(1.0, 3.0, 1.0, 1.5))
 
 
 def test_the_compressed_clock_is_called_so():
