@@ -1,8 +1,7 @@
-"""The collective charge-transfer rule in its well-mixed limit: inject, eject, share, nucleate, convert.
+"""Charge transfer over one interval: electrons enter, leave and are shared; Li2S nucleates, grows and dissolves.
 
-Each sulfur bead has M electron slots. Electrons enter and leave through beads that touch a wired Mo centre,
-and are shared over the whole droplet between two checks (hopping much faster than injection). Each electron
-brings one Li+ from the reservoir, so the charges of the beads do not change.
+Each sulfur bead has M = 10 electron slots. Electrons cross at wired Mo centres and, where it reacts, at the bare
+electrode; beads of a droplet share them. Everything happens in continuous time at frozen positions.
 """
 
 from __future__ import annotations
@@ -14,125 +13,46 @@ import jax.numpy as jnp
 from jax import Array
 
 from dropsim_kernels.box import Box
-from dropsim_kernels.clusters import connected_components, contact_graph, squared_distances
-from dropsim_kernels.noise import bernoulli, step_key, uniform
+from dropsim_kernels.clusters import connected_components
+from dropsim_kernels.contacts import ContactSettings, allocate_contacts, find_contacts, regrow_contacts
+from dropsim_kernels.noise import step_key
+from dropsim_kernels.rates import Drive, RateLaw, butler_volmer, drive_at, marcus
+from dropsim_kernels.reaction import (
+    CONTACT_OVERFLOW,
+    INTERMEDIATE,
+    INTERMEDIATE_ELECTRONS,
+    LIQUID,
+    SLOTS,
+    SOLID,
+    TOO_MANY_EVENTS,
+    ReactionInfo,
+    ReactionParameters,
+    ReactionState,
+    electron_imbalance,
+    initial_reaction_state,
+    nucleation_hazard,
+)
+from dropsim_kernels.reaction_events import COUNTED, Surroundings, Walk, run_events, total_of
 
-SLOTS = 10  # electrons that turn one S6^2- into 6 Li2S
-FLIP_STREAM, NUCLEATION_STREAM, SHARING_STREAM = 11, 12, 13
+__all__ = [
+    "CONTACT_OVERFLOW", "INTERMEDIATE", "INTERMEDIATE_ELECTRONS", "LIQUID", "SLOTS", "SOLID", "TOO_MANY_EVENTS",
+    "ContactSettings", "Drive", "RateLaw", "ReactionInfo", "ReactionParameters", "ReactionState",
+    "allocate_contacts", "butler_volmer", "charge_transfer_step", "drive_at", "electron_imbalance",
+    "initial_reaction_state", "marcus", "nucleation_hazard", "regrow_contacts",
+]  # fmt: skip
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class ReactionParameters:
-    """The rule's numbers, all () arrays; times in ps, lengths in nm.
-
-    rate_in, rate_out: k_in, k_out per contact and slot, 1/ps; interval: time between two checks;
-    mo_contact, li_bridge, sulfur_contact: contact distances; threshold: x_s; nucleation_rate: k_nuc, 1/ps
-    per unit; nucleation_barrier: B; minimum_size: units below which nothing nucleates;
-    front_acceleration: chi, multiplies k_in of a converting droplet.
-    """
-
-    rate_in: Array
-    rate_out: Array
-    interval: Array
-    mo_contact: Array
-    li_bridge: Array
-    sulfur_contact: Array
-    threshold: Array
-    nucleation_rate: Array
-    nucleation_barrier: Array
-    minimum_size: Array
-    front_acceleration: Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class ReactionState:
-    """Per sulfur bead: electrons (S,) int32 (SLOTS on a converted bead), converted (S,) bool (is Li2S),
-    converting (S,) bool (in a droplet where Li2S has nucleated); injected: () int32, net electrons that
-    have crossed the centres since the start."""
-
-    electrons: Array
-    converted: Array
-    converting: Array
-    injected: Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class ReactionInfo:
-    """What one check did, per sulfur bead, for the event log.
-
-    droplet: (S,) int32, smallest bead index of its droplet; contacts: (S,) int32; entered, left: (S,) int32,
-    electrons through each bead's slots before sharing; nucleated, turned: (S,) bool, newly so.
-    """
-
-    droplet: Array
-    contacts: Array
-    entered: Array
-    left: Array
-    nucleated: Array
-    turned: Array
-
-
-def butler_volmer(rate_constant: float, transfer_coefficient: float, reduced_overpotential: float, exp) -> tuple:
-    """Injection and ejection rates that obey detailed balance, k_in / k_out = exp(-f eta).
-
-        k_in = k0 exp(-alpha f eta),   k_out = k0 exp((1 - alpha) f eta)
-
-    rate_constant: k0; transfer_coefficient: alpha; reduced_overpotential: f eta = e (E - E0) / kT;
-    exp: the exponential of the caller's array library. Returns (k_in, k_out) in the unit of k0.
-    """
-    return (
-        rate_constant * exp(-transfer_coefficient * reduced_overpotential),
-        rate_constant * exp((1.0 - transfer_coefficient) * reduced_overpotential),
-    )
-
-
-def flip_probabilities(rate_on: Array, rate_off: Array, interval: Array) -> tuple[Array, Array]:
-    """Exact probabilities that a two-state slot has changed after an interval.
-
-        p_on = a / (a + b) (1 - exp(-(a + b) t)),   p_off = b / (a + b) (1 - exp(-(a + b) t))
-
-    rate_on, rate_off: a, b; any common shape. Returns (p_on, p_off), zero where both rates are.
-    """
-    total = rate_on + rate_off
-    safe = jnp.where(total > 0, total, jnp.ones_like(total))
-    changed = -jnp.expm1(-total * interval) / safe
-    return rate_on * changed, rate_off * changed
-
-
-def nucleation_hazard(fraction: Array, size: Array, parameters: ReactionParameters) -> Array:
-    """Rate at which Li2S nucleates in a droplet, 1/ps.
-
-        h = k_nuc N exp[-B / (x / x_s - 1)^2]  for x > x_s and N >= N_min, else 0
-
-    fraction: x, reduced fraction N_e / (M N); size: N units; same shape.
-    """
-    excess = fraction / parameters.threshold - 1.0
-    above = (excess > 0) & (size >= parameters.minimum_size)
-    safe = jnp.where(above, excess, jnp.ones_like(excess))
-    hazard = parameters.nucleation_rate * size * jnp.exp(-parameters.nucleation_barrier / safe**2)
-    return jnp.where(above, hazard, jnp.zeros_like(hazard))
-
-
-def rank_within(label: Array, value: Array) -> Array:
-    """Position of each entry among those of its label, in ascending order of value; (K,) -> (K,) int32."""
-    n_entries = label.shape[0]
-    order = jnp.lexsort((value, label))
-    sorted_label = label[order]
-    index = jnp.arange(n_entries, dtype=jnp.int32)
-    is_first = jnp.concatenate([jnp.ones((1,), bool), sorted_label[1:] != sorted_label[:-1]])
-    first = jax.lax.cummax(jnp.where(is_first, index, jnp.int32(0)))
-    return jnp.zeros((n_entries,), jnp.int32).at[order].set(index - first)
+EVENT_STREAM, SHARING_STREAM = 11, 13
+SHARING = ("mixed", "finite", "none")
 
 
 def charge_transfer_step(
     key: Array,
     step: Array,
     state: ReactionState,
+    drive: Drive,
     sulfur_position: Array,
     li_position: Array,
+    li_present: Array,
     mo_position: Array,
     mo_wired: Array,
     box: Box,
@@ -140,86 +60,218 @@ def charge_transfer_step(
 ) -> tuple[ReactionState, ReactionInfo]:
     """Carry the reaction over one interval, the positions being held.
 
-    In a droplet of N unconverted units with N_c contacts the electron count is a birth-death process with
-    rates N_c k_in (M - N_e / N) and N_c k_out N_e / N: each of its M N slots fills at rate N_c k_in / N and
-    empties at N_c k_out / N, independently. The slots are flipped with the exact two-state probabilities;
-    then Li2S may nucleate (hazard at the new filling); a converting droplet turns floor(N_e / M) units,
-    nearest to a centre first, each taking M electrons; the rest are dealt to the remaining slots uniformly
-    (hypergeometric sharing). No step makes or loses an electron.
+    For a liquid unit i with n_i electrons and c_i wired centres in contact, M = 10:
 
-    key: (2,) uint32; step: () integer; sulfur_position (S, 3), li_position (L, 3), mo_position (C, 3) nm;
-    mo_wired: (C,) bool, electronic contact. Returns the new state and what happened.
-    Exact in time while the contact graph stands still and nothing nucleates; nucleation is decided at the
-    end of the interval (first order in it).
+        inject  c_i k_in (M - n_i),   eject  c_i k_out n_i,   hop i -> j  k_hop n_i (M - n_j) exp(-dH / 2kT)
+        H = sum_i U n_i^2 / 2 + sum_edges J n_i n_j   (its factor also on injection and ejection)
 
-    Source: the rule is dropsim's own reading of the paper; the hopping process whose fast limit it is:
+    k_in, k_out -> drive; k_hop, U, J -> parameters.hop_rate, site_energy, neighbor_energy (with sharing "finite" or
+    "none"); edges join units in direct contact or with a Li+ in common. "mixed" is the limit k_hop -> infinity: the
+    electrons of a droplet are a pool, dealt to its slots uniformly at the end of the interval (hypergeometric law);
+    "none" is k_hop = 0. In a droplet Li2S nucleates with the hazard of `nucleation_hazard`; from then on its liquid
+    unit nearest to a wired centre takes every electron that reaches it and keeps it; with ten it is solid, and the
+    next is taken. k_in of such a droplet is multiplied by chi. A droplet that holds Li2S needs no nucleus.
+
+    Where the electrode plane z = 0 reacts, units within surface_contact of it exchange electrons with it, each for
+    itself unless surface_sharing; there a unit with four electrons goes on to ten where it is with the probability
+    b(E) or dissolves as Li2S2, which takes its other electrons at Li2S within reach of the electrode. A unit that
+    shares with no other is solid as soon as it has ten electrons. While the electrode oxidises nothing nucleates or
+    turns solid, droplets stop converting, and Li2S in range opens at the rate opening_rate, times exp(-W / kT) where
+    no liquid touches it.
+
+    key: (2,) uint32; step: () integer, the counter of the noise; sulfur_position (S, 3), li_position (L, 3),
+    mo_position (C, 3): nm, any image; li_present: (L,) bool; mo_wired: (C,) bool, electronic contact. Returns the new
+    state and what happened. Trouble is reported in `ReactionInfo.trouble`: after CONTACT_OVERFLOW the result must
+    not be used (remedy: `regrow_contacts`), after TOO_MANY_EVENTS the interval ended early (remedy: a shorter one).
+    Raises ValueError for an unknown sharing, and where edges are needed but were not allocated.
+    Exact in time at frozen positions, whatever the interval. No step makes or loses an electron. Droplets are
+    components of the graph of all units, solid ones included. Cost: the contacts, and a pass over S for each event.
+
+    Source: the rule is dropsim's own reading of the paper, doi 10.1038/s41586-023-06326-8; the hopping process:
     Giardina et al., J. Stat. Phys. 135, 25 (2009), doi 10.1007/s10955-009-9716-2.
     """
     n_units = state.electrons.shape[0]
     dtype = sulfur_position.dtype
+    sharing, settings = parameters.sharing, parameters.contacts
+    if sharing not in SHARING:
+        raise ValueError(f"sharing must be one of {SHARING}, not {sharing!r}")
+    if not settings.edge_capacity and (sharing == "finite" or (sharing == "none" and parameters.interactions)):
+        raise ValueError(f"sharing {sharing!r} with interactions={parameters.interactions} needs edges allocated")
     if n_units == 0:  # an electrolyte of salt alone
         none, never = jnp.zeros((0,), jnp.int32), jnp.zeros((0,), bool)
-        return state, ReactionInfo(none, none, none, none, never, never)
-    graph = contact_graph(sulfur_position, li_position, box, parameters.li_bridge, parameters.sulfur_contact)
-    droplet = connected_components(graph)
+        counts = [none] * len(COUNTED)
+        return state, ReactionInfo(none, none, never, *counts, trouble=jnp.zeros((), jnp.int32))
 
-    def total(per_unit: Array) -> Array:
-        """Sum over the droplet of each unit, seen from the unit."""
-        return jax.ops.segment_sum(per_unit, droplet, num_segments=n_units)[droplet]
-
-    to_mo = squared_distances(sulfur_position, mo_position, box)
-    touching = (to_mo < parameters.mo_contact**2) & mo_wired[None, :]
-    contacts = jnp.sum(touching, axis=1, dtype=jnp.int32)
-    liquid = ~state.converted
-    n_liquid = total(liquid.astype(jnp.int32))
-    n_members = total(jnp.ones_like(state.electrons)).astype(dtype)
-    n_contacts = total(contacts).astype(dtype)
-    # A converting droplet stays so while it holds solid, or enough flagged liquid to be a droplet at all.
-    has_solid = total(state.converted.astype(jnp.int32)) > 0
-    flagged = total(state.converting.astype(jnp.int32)) > 0
-    converting = has_solid | (flagged & (n_members >= parameters.minimum_size))
-
-    per_slot = n_contacts / jnp.maximum(n_liquid, 1).astype(dtype)
-    speed = jnp.where(converting, parameters.front_acceleration, jnp.ones_like(per_slot))
-    p_on, p_off = flip_probabilities(
-        per_slot * speed * parameters.rate_in, per_slot * parameters.rate_out, parameters.interval
+    around, contacts, overflow = _surroundings(
+        sulfur_position, li_position, li_present, mo_position, mo_wired, box, parameters
     )
-    slot = jnp.arange(SLOTS, dtype=jnp.int32)
-    occupied = (slot[None, :] < state.electrons[:, None]) & liquid[:, None]
-    p_flip = jnp.where(occupied, p_off[:, None], p_on[:, None])
-    flips = bernoulli(step_key(key, FLIP_STREAM, step), p_flip, (n_units, SLOTS)) & liquid[:, None]
-    entered = jnp.sum(flips & ~occupied, axis=1, dtype=jnp.int32)
-    left = jnp.sum(flips & occupied, axis=1, dtype=jnp.int32)
-    pool = total(jnp.where(liquid, state.electrons + entered - left, 0))
+    droplet, alone = around.droplet, around.alone
+    liquid, solid = state.phase == LIQUID, state.phase == SOLID
+    n_none, zero = jnp.zeros((n_units,), jnp.int32), jnp.zeros((n_units,), dtype)
+    pool = n_liquid = n_none
+    converting = jnp.zeros((n_units,), bool)
+    if sharing != "none":
+        inside = ~alone
+        whole = jnp.stack([
+            jnp.where(liquid & inside, state.electrons, 0),
+            (liquid & inside).astype(jnp.int32),
+            inside.astype(jnp.int32),
+            (solid & inside).astype(jnp.int32),
+            (state.converting & inside).astype(jnp.int32),
+        ], axis=1)  # fmt: skip
+        pool, n_liquid, n_members, n_solid, n_flagged = total_of(whole, droplet).T
+        # A droplet goes on converting while it holds solid, or enough flagged liquid to be a droplet at all.
+        enough = n_members.astype(dtype) >= parameters.minimum_size
+        converting = inside & ((n_solid > 0) | ((n_flagged > 0) & enough)) & ~drive.oxidising
+    # What solids and converting droplets need is worked out only where there are any.
+    stale = jnp.any(solid) | jnp.any(converting) | jnp.any(alone & liquid & (state.electrons == SLOTS))
+    walk = Walk(
+        electrons=state.electrons,
+        phase=state.phase,
+        converting=converting,
+        direct=state.direct,
+        cycles=state.cycles,
+        pool=pool,
+        n_liquid=n_liquid,
+        place=n_none,
+        nearest=jnp.full_like(zero, jnp.inf),
+        placed=jnp.zeros((), bool),
+        known=jnp.zeros((), bool),
+        rods=zero,
+        wet=zero,
+        around=zero,
+        count=jnp.zeros((len(COUNTED), n_units), jnp.int32),
+        left=jnp.asarray(parameters.interval, dtype),
+        n_events=jnp.zeros((), jnp.int32),
+        stale=stale | (parameters.interactions and sharing != "mixed"),
+        done=jnp.zeros((), bool),
+        capped=jnp.zeros((), bool),
+    )
+    walk = run_events(step_key(key, EVENT_STREAM, step), walk, around, drive, parameters)
 
-    fraction = pool.astype(dtype) / jnp.maximum(SLOTS * n_liquid, 1).astype(dtype)
-    hazard = nucleation_hazard(fraction, n_liquid.astype(dtype), parameters)
-    # One draw per droplet: every member reads the outcome of its first unit, whose hazard is the same.
-    event = bernoulli(step_key(key, NUCLEATION_STREAM, step), -jnp.expm1(-hazard * parameters.interval), (n_units,))
-    nucleated = ~converting & event[droplet]
-    converting = converting | nucleated
+    electrons = walk.electrons
+    if sharing == "mixed":
+        pooled = (walk.phase == LIQUID) & ~alone
+        first = pooled & (walk.place == 0)
+        dealt = deal(
+            step_key(key, SHARING_STREAM, step),
+            jnp.where(walk.converting, 0, walk.pool),
+            walk.n_liquid,
+            droplet,
+            pooled,
+        )
+        # The unit that is turning keeps what it has taken.
+        dealt = jnp.where(walk.converting, jnp.where(first, walk.pool, 0), dealt)
+        electrons = jnp.where(pooled, dealt, electrons)
 
-    nearest = jnp.min(to_mo, axis=1) if mo_position.shape[0] else sulfur_position[:, 2] ** 2
-    place = rank_within(droplet, jnp.where(liquid, nearest, jnp.full_like(nearest, jnp.inf)))
-    turned = converting & liquid & (place < pool // SLOTS)
-    pool = pool - SLOTS * total(turned.astype(jnp.int32))
-    converted = state.converted | turned
-    liquid = ~converted
-
-    # Deal the pool: the slots of a droplet's liquid units in random order, the first `pool` of them filled.
-    deal = uniform(step_key(key, SHARING_STREAM, step), (n_units, SLOTS), dtype)
-    deal = jnp.where(liquid[:, None], deal, jnp.full_like(deal, jnp.inf))
-    rank = rank_within(jnp.repeat(droplet, SLOTS), deal.reshape(-1)).reshape(n_units, SLOTS)
-    shared = jnp.sum((rank < pool[:, None]) & liquid[:, None], axis=1, dtype=jnp.int32)
-    electrons = jnp.where(converted, jnp.int32(SLOTS), shared)
-
-    injected = state.injected + jnp.sum(entered, dtype=jnp.int32) - jnp.sum(left, dtype=jnp.int32)
+    through = jnp.sum(walk.count[:4], axis=1, dtype=jnp.int32)
+    trouble = jnp.where(overflow, CONTACT_OVERFLOW, 0) | jnp.where(walk.capped, TOO_MANY_EVENTS, 0)
     return (
-        ReactionState(electrons, converted, converting, injected),
-        ReactionInfo(droplet, contacts, entered, left, nucleated, turned),
+        ReactionState(
+            electrons=electrons,
+            phase=walk.phase,
+            converting=walk.converting,
+            direct=walk.direct & (electrons > 0),
+            cycles=walk.cycles,
+            injected=state.injected + through[0] - through[1],
+            injected_surface=state.injected_surface + through[2] - through[3],
+        ),
+        ReactionInfo(droplet, contacts, around.at_surface, *walk.count, trouble=trouble.astype(jnp.int32)),
     )
 
 
-def electron_imbalance(state: ReactionState) -> Array:
-    """Electrons found on the beads minus electrons that crossed the centres: () int32, always zero."""
-    return jnp.sum(state.electrons, dtype=jnp.int32) - state.injected
+def _surroundings(
+    sulfur_position: Array,
+    li_position: Array,
+    li_present: Array,
+    mo_position: Array,
+    mo_wired: Array,
+    box: Box,
+    parameters: ReactionParameters,
+) -> tuple[Surroundings, Array, Array]:
+    """What stands still during the interval, the number of wired contacts (S,) int32, and whether tables overflowed."""
+    n_units = sulfur_position.shape[0]
+    dtype = sulfur_position.dtype
+    settings = parameters.contacts
+    if parameters.sharing == "mixed":
+        settings = dataclasses.replace(settings, edge_capacity=0)
+    tables = find_contacts(
+        sulfur_position,
+        li_position,
+        li_present,
+        mo_position,
+        box,
+        parameters.sulfur_contact,
+        parameters.li_bridge,
+        parameters.mo_contact,
+        settings,
+    )
+    wired = jnp.broadcast_to(mo_wired[None, :].astype(jnp.int32), tables.touching.shape)
+    contacts = jnp.zeros((n_units,), jnp.int32).at[tables.touching].add(wired, mode="drop")
+    # In a box that repeats along z there is no plane.
+    plane = (parameters.law.surface_rate_constant > 0) & (not box.periodic[2])
+    at_surface = plane & (sulfur_position[:, 2] < parameters.surface_contact)
+    if parameters.sharing == "none":
+        alone = jnp.ones((n_units,), bool)
+        droplet = jnp.arange(n_units, dtype=jnp.int32)
+    else:
+        alone = jnp.zeros((n_units,), bool) if parameters.surface_sharing else at_surface
+        droplet = connected_components(tables.direct, tables.bridges, ~alone)
+    edges = jnp.zeros((0, n_units), jnp.int32)
+    if tables.edges is not None and (parameters.sharing != "mixed"):
+        # Energies of neighbours hold between all beads that do not lie on the electrode.
+        apart = at_surface if not parameters.surface_sharing else jnp.zeros((n_units,), bool)
+        joined = ~jnp.append(apart, True)
+        edges = jnp.where(joined[tables.edges] & joined[:-1][None, :], tables.edges, n_units)
+    around = Surroundings(
+        droplet,
+        alone,
+        at_surface,
+        contacts.astype(dtype),
+        tables.direct,
+        edges,
+        plane,
+        sulfur_position,
+        mo_position,
+        mo_wired,
+        box,
+    )
+    return around, contacts, tables.overflow
+
+
+def deal(key: Array, pool: Array, n_liquid: Array, droplet: Array, pooled: Array) -> Array:
+    """Deal the electrons of each droplet to the slots of its liquid units, every set of slots equally likely.
+
+    key: typed key; pool: (S,) int32, electrons of the droplet of each bead; n_liquid: (S,) int32, its liquid units;
+    droplet: (S,) int32 labels; pooled: (S,) bool, the units that take part. Returns (S,) int32 electrons, zero on
+    beads that do not take part; sums over droplets are kept exactly.
+
+    Each slot draws a word; the droplet's `pool` smallest are filled, found by halving the range of words. Where two
+    equal words stand on either side of the bound all words are drawn anew, which leaves the law uniform.
+    """
+    n_units = pool.shape[0]
+    easy = ~pooled | (pool <= 0) | (n_liquid <= 1) | (pool >= SLOTS * n_liquid)
+    shared = jnp.where(pooled, jnp.minimum(pool, SLOTS), 0)
+
+    def attempt(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        number, found, shared = carry
+        word = jax.random.bits(jax.random.fold_in(key, number), (SLOTS, n_units), jnp.uint32)
+
+        def halve(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+            turn, low, high, found, shared = carry
+            middle = low + (high - low) // jnp.uint32(2)
+            filled = jnp.sum(word <= middle[None, :], axis=0, dtype=jnp.int32)
+            count = total_of(jnp.where(pooled, filled, 0), droplet)
+            shared = jnp.where(~found & (count == pool), filled, shared)
+            low = jnp.where(count < pool, middle + jnp.uint32(1), low)
+            high = jnp.where(count > pool, middle, high)
+            return turn + 1, low, high, found | (count == pool), shared
+
+        low = jnp.zeros((n_units,), jnp.uint32)
+        high = jnp.full((n_units,), 2**32 - 1, jnp.uint32)
+        _, _, _, found, shared = jax.lax.while_loop(
+            lambda carry: (carry[0] < 33) & ~jnp.all(carry[3]), halve, (jnp.int32(0), low, high, found, shared)
+        )
+        return number + 1, found, shared
+
+    return jax.lax.while_loop(lambda carry: ~jnp.all(carry[1]), attempt, (jnp.int32(0), easy, shared))[2]
