@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from dropsim_kernels.box import Box
-from dropsim_kernels.charge_transfer import ReactionParameters, ReactionState, butler_volmer
+from dropsim_kernels.charge_transfer import RateLaw, ReactionParameters, initial_reaction_state
+from dropsim_kernels.contacts import ContactSettings, allocate_contacts
 from dropsim_kernels.electrostatics.coulomb import fixed_charges
 from dropsim_kernels.neighbors import NeighborSettings, allocate, list_pays
 from dropsim_kernels.noise import replica_key
@@ -51,6 +52,8 @@ from dropsim.system import (
 
 SKIN_NM = 0.3
 MINIMISER_STEPS = 200
+# Of a run in which nothing reacts.
+NO_CONTACTS = ContactSettings((1, 1, 1), 0, 0, 0, 0)
 
 
 def build_sites(config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -131,28 +134,79 @@ def build_force_field(config: Config, whole: Composition, dtype: np.dtype, cutof
     )
 
 
-def build_reaction(config: Config, dtype: np.dtype) -> ReactionParameters:
-    """Rates at the stage's potential, and the contact distances."""
+def build_rate_law(config: Config, dtype: np.dtype) -> RateLaw:
+    """How rates depend on the potential, at centres, at the bare electrode and at Li2S beside it."""
     rule = config.reaction
-    reduced = rule.potential_V / units.thermal_voltage_V(config.electrolyte.temperature_K)
-    rate_in, rate_out = butler_volmer(rule.rate_constant_per_ps, rule.transfer_coefficient, reduced, math.exp)
+    rod = rule.rod_rate_constant_per_ps
+
+    def array(value: float) -> jax.Array:
+        return jnp.asarray(np.asarray(value, dtype))
+
+    return RateLaw(
+        rate_constant=array(rule.rate_constant_per_ps),
+        transfer_coefficient=array(rule.transfer_coefficient),
+        surface_rate_constant=array(rule.surface_rate_constant_per_ps),
+        surface_transfer_coefficient=array(rule.surface_transfer_coefficient),
+        rod_rate_constant=array(rule.surface_rate_constant_per_ps if rod is None else rod),
+        standard_potential=array(rule.standard_potential_V),
+        thermal_voltage=array(units.thermal_voltage_V(config.electrolyte.temperature_K)),
+        reorganisation=array(rule.reorganisation_energy_eV),
+        branch_potential=array(rule.branch_potential_V),
+        branch_width=array(rule.branch_width_V),
+        kinetics=rule.kinetics,
+    )
+
+
+def build_reaction(config: Config, dtype: np.dtype, contacts: ContactSettings) -> ReactionParameters:
+    """Rates, contact distances and energies of the reaction; contacts: room for its tables."""
+    rule = config.reaction
+    interactions = rule.site_energy_kT != 0 or rule.neighbor_energy_kT != 0
 
     def array(value: float) -> jax.Array:
         return jnp.asarray(np.asarray(value, dtype))
 
     return ReactionParameters(
-        rate_in=array(rate_in),
-        rate_out=array(rate_out),
         interval=array(rule.check_every_ps),
         mo_contact=array(rule.mo_contact_nm),
         li_bridge=array(rule.li_bridge_nm),
         sulfur_contact=array(rule.s6_contact_nm),
+        surface_contact=array(rule.surface_contact_nm),
+        tunnelling_range=array(rule.tunnelling_range_nm),
+        hop_rate=array(rule.hop_rate_per_ps),
+        site_energy=array(rule.site_energy_kT),
+        neighbor_energy=array(rule.neighbor_energy_kT),
         threshold=array(rule.threshold),
         nucleation_rate=array(rule.nucleation_rate_per_ps),
         nucleation_barrier=array(rule.nucleation_barrier),
         minimum_size=array(rule.minimum_size),
         front_acceleration=array(rule.front_acceleration),
+        opening_rate=array(rule.opening_rate_per_ps),
+        opening_barrier=array(rule.opening_barrier_kT),
+        opening_barrier_later=array(rule.opening_barrier_later_kT),
+        law=build_rate_law(config, dtype),
+        sharing=rule.sharing,
+        surface_sharing=rule.surface_sharing,
+        interactions=interactions,
+        contacts=contacts,
     )
+
+
+def with_contacts(config: Config, state: State, system: System) -> System:
+    """The system with room in the reaction's tables for the contacts of this state and half as many more."""
+    rule = config.reaction
+    hopping = rule.sharing == "finite" or (rule.sharing == "none" and system.reaction.interactions)
+    first, last = system.n_sulfur, system.n_sulfur + system.n_li
+    contacts = allocate_contacts(
+        state.position[:first],
+        state.position[first:last],
+        system.site_position[: system.n_mo],
+        system.box,
+        rule.s6_contact_nm,
+        rule.li_bridge_nm,
+        rule.mo_contact_nm,
+        with_edges=hopping,
+    )
+    return dataclasses.replace(system, reaction=dataclasses.replace(system.reaction, contacts=contacts))
 
 
 def whole_steps(duration_ps: float, timestep_ps: float) -> int:
@@ -278,6 +332,8 @@ def build(
         state, system = relaxed(state, system)
         if chosen.method == "mesh":
             state, system, chosen, error = measured_splitting(config, whole, state, system, chosen)
+    if any(stage.reaction for stage in config.stages):
+        system = with_contacts(config, state, system)
     return Built(system, state, tuple(build_stage(s, config) for s in config.stages), whole, chosen, error)
 
 
@@ -372,7 +428,7 @@ def first_state(
         ),
         thermal_energy=jnp.asarray(np.asarray(units.thermal_energy(config.electrolyte.temperature_K), dtype)),
         timestep=jnp.asarray(np.asarray(0.0, dtype)),
-        reaction=build_reaction(config, dtype),
+        reaction=build_reaction(config, dtype, NO_CONTACTS),
         electrode=still,
         neighbors=settings,
         integrator=config.stages[0].integrator,
@@ -391,12 +447,7 @@ def first_state(
         force=zeros,
         energy=jnp.zeros((), dtype),
         species=jnp.asarray(species),
-        reaction=ReactionState(
-            electrons=jnp.zeros((n_sulfur,), jnp.int32),
-            converted=jnp.zeros((n_sulfur,), bool),
-            converting=jnp.zeros((n_sulfur,), bool),
-            injected=jnp.zeros((), jnp.int32),
-        ),
+        reaction=initial_reaction_state(n_sulfur),
         neighbors=new_list(start, sites, box, settings),
         key=replica_key(config.run.seed, replica),
         step=jnp.zeros((), jnp.int32),

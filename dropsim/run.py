@@ -25,7 +25,7 @@ from dropsim.progress import Progress, ProgressCallback
 from dropsim.run_folder import CHECKPOINT, CONFIG, TRAJECTORY, owned, read_config, replica_of, run_folder
 from dropsim.simulate import Chunk, Stage, simulate, to_numpy
 from dropsim.splitting import Splitting
-from dropsim.system import SPECIES, State, System
+from dropsim.system import SPECIES, VACANT, State, System
 from dropsim.trajectory import Column, Frames, TrajectoryHeader, TrajectoryWriter
 from dropsim.trajectory import Stage as StageRecord
 from dropsim.units import BOLTZMANN_KJ_PER_MOL_K
@@ -105,6 +105,7 @@ def header(config: Config, replica: int, built: Built) -> TrajectoryHeader:
         ledger=LEDGER_COLUMNS,
         coulomb=coulomb_text(built.splitting),
         coulomb_error=built.coulomb_error,
+        bare=system.bare,
     )
 
 
@@ -136,8 +137,14 @@ def stage_start(plan: tuple[Stage, ...], index: int) -> tuple[int, float]:
     return sum(s.n_steps for s in before), sum(s.n_steps * s.timestep_ps for s in before)
 
 
-def write_chunk(writer: TrajectoryWriter, chunk: Chunk, built: Built, injected_before: int) -> None:
-    """Append the frames, events and ledger of a chunk to the file, and commit them."""
+def electrons_through(state: State) -> int:
+    """Net electrons that have crossed the electrode since the start, through centres and bare surface."""
+    return int(state.reaction.injected) + int(state.reaction.injected_surface)
+
+
+def write_chunk(writer: TrajectoryWriter, chunk: Chunk, built: Built, through: int) -> None:
+    """Append the frames, events and ledger of a chunk to the file, and commit them; through: electrons that had
+    crossed the electrode before it."""
     plan, whole = built.plan, built.composition
     stage = plan[chunk.stage_index]
     first_step, first_time = stage_start(plan, chunk.stage_index)
@@ -149,7 +156,8 @@ def write_chunk(writer: TrajectoryWriter, chunk: Chunk, built: Built, injected_b
     n_frames, n_mobile = frames.species.shape
     electrons = np.zeros((n_frames, n_mobile), np.int8)
     electrons[:, : whole.n_S6] = frames.electrons
-    temperature = 2.0 * frames.kinetic_energy / (3.0 * n_mobile * BOLTZMANN_KJ_PER_MOL_K)
+    n_present = np.count_nonzero(frames.species != VACANT, axis=1)
+    temperature = 2.0 * frames.kinetic_energy / (3.0 * n_present * BOLTZMANN_KJ_PER_MOL_K)
     if INTEGRATORS[stage.integrator].overdamped:
         temperature = np.full(n_frames, np.nan)  # Brownian beads have no velocity
     events = ledger = None
@@ -157,14 +165,15 @@ def write_chunk(writer: TrajectoryWriter, chunk: Chunk, built: Built, injected_b
         checks = to_numpy(chunk.checks)
         time_ps = time_of(checks.step)
         charge = np.asarray(chunk.system.force_field.charge, np.float64)
-        events = event_rows(checks, time_ps)
+        events = event_rows(checks, time_ps, through, whole.n_vacant)
         ledger = ledger_rows(
             checks,
             time_ps,
             stage.check_steps * stage.timestep_ps,
-            injected_before,
+            through,
             charge,
             whole.fixed_charge_e,
+            whole.n_vacant,
         )
     writer.write(
         frames=Frames(
@@ -214,6 +223,7 @@ def checkpoint_metadata(
         "done": done,
         "rows": rows,
         "neighbors": dataclasses.asdict(chunk.system.neighbors),
+        "contacts": dataclasses.asdict(chunk.system.reaction.contacts),
         "splitting": splitting.to_dict(),
     }
 
@@ -231,7 +241,7 @@ def drive(
 ) -> None:
     """Simulate from `start` to the end; after each chunk write, commit, then checkpoint, in this order."""
     total = sum(s.n_steps for s in built.plan)
-    injected = int(state.reaction.injected)
+    through = electrons_through(state)
     done, index = start[1], start[0]
     for chunk in simulate(system, state, built.plan, start=start):
         stage = built.plan[chunk.stage_index]
@@ -239,8 +249,8 @@ def drive(
             done, index = 0, chunk.stage_index
         n_steps = len(chunk.frames.step) * stage.record_steps
         done += n_steps
-        write_chunk(writer, chunk, built, injected)
-        injected = int(chunk.state.reaction.injected)
+        write_chunk(writer, chunk, built, through)
+        through = electrons_through(chunk.state)
         save_checkpoint(
             folder / CHECKPOINT,
             state_arrays(chunk.state),
@@ -287,6 +297,11 @@ def _begin(folder: Path, config: Config, replica: int, progress: ProgressCallbac
         drive(writer, folder, config, replica, built, built.system, built.state, (0, 0), progress)
 
 
+def plain_settings(saved: dict[str, Any]) -> dict[str, Any]:
+    """Capacities of a checkpoint as they were before JSON made lists of their tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+
+
 def resume_replica(folder: Path, *, progress: ProgressCallback | None = None) -> str | None:
     """Go on with an interrupted run, to the bits that an uninterrupted one has.
 
@@ -325,12 +340,13 @@ def _go_on(folder: Path, config: Config, progress: ProgressCallback | None) -> s
         position=checkpoint.arrays["position"],
         splitting=Splitting.from_dict(checkpoint.metadata["splitting"]),
     )
-    settings = checkpoint.metadata["neighbors"]
-    cells = settings["cells"]
-    settings = dataclasses.replace(
-        built.system.neighbors, **{**settings, "cells": None if cells is None else tuple(cells)}
+    rule = built.system.reaction
+    contacts = dataclasses.replace(rule.contacts, **plain_settings(checkpoint.metadata["contacts"]))
+    system = dataclasses.replace(
+        built.system,
+        neighbors=dataclasses.replace(built.system.neighbors, **plain_settings(checkpoint.metadata["neighbors"])),
+        reaction=dataclasses.replace(rule, contacts=contacts),
     )
-    system = dataclasses.replace(built.system, neighbors=settings)
     state = state_from_arrays(checkpoint.arrays, built.state)
     with TrajectoryWriter.append(folder / TRAJECTORY, checkpoint.metadata["rows"]) as writer:
         drive(writer, folder, config, checkpoint.metadata["replica"], built, system, state, start, progress)

@@ -16,19 +16,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from dropsim_kernels.box import Box, wrap
-from dropsim_kernels.charge_transfer import ReactionInfo, charge_transfer_step, electron_imbalance
+from dropsim_kernels.charge_transfer import CONTACT_OVERFLOW as TABLE_FULL
+from dropsim_kernels.charge_transfer import TOO_MANY_EVENTS as UNFINISHED
+from dropsim_kernels.charge_transfer import (
+    ReactionInfo,
+    charge_transfer_step,
+    drive_at,
+    electron_imbalance,
+)
+from dropsim_kernels.contacts import regrow_contacts
 from dropsim_kernels.hydrodynamics import WallMobility
 from dropsim_kernels.integrators import INTEGRATORS, Dynamics, descent_step, thermal_velocities
 from dropsim_kernels.neighbors import NeighborList, NeighborSettings, build, grown, needs_rebuild, regrow
+from dropsim_kernels.reservoir import exchange_lithium, exchanged_velocities, reservoir_region
 from jax import Array
 
 from dropsim.errors import SimulationError
 from dropsim.forces import total_forces, total_laplacian
 from dropsim.system import (
+    CONTACT_OVERFLOW,
     ELECTRON_IMBALANCE,
+    LI,
     LI2S,
+    LI2S2,
     NEIGHBOR_OVERFLOW,
+    NO_LITHIUM,
     NOT_FINITE,
+    S6,
+    TOO_MANY_EVENTS,
     VACANT,
     Electrode,
     State,
@@ -82,6 +97,10 @@ class Stage:
         )
 
 
+# Species of a sulfur bead by its phase (LIQUID, INTERMEDIATE, SOLID of the reaction).
+SPECIES_OF_PHASE = (S6, LI2S2, LI2S)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
@@ -105,16 +124,18 @@ class Snapshot:
 class CheckRecord:
     """One look at the reaction: what it did, and the ledger's terms after it, all counted from the arrays.
 
-    electrons: (S,) and converted: (S,) of the sulfur beads; beads: (K,) int32, mobile beads of each species;
-    injected: () int32, net electrons that have crossed the centres.
+    electrons: (S,) int32 of the sulfur beads; beads: (K,) int32, mobile beads of each species; injected,
+    injected_surface: () int32, net electrons that have crossed the centres, and the bare electrode; potential: () V,
+    nan at open circuit.
     """
 
     step: Array
     info: ReactionInfo
     electrons: Array
-    converted: Array
     beads: Array
     injected: Array
+    injected_surface: Array
+    potential: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,33 +232,93 @@ def step(state: State, system: System) -> State:
     return dataclasses.replace(state, velocity=integrator.finish(velocity, state.force, dynamics), energy=energy)
 
 
+def bit(bad: Array, number: int) -> Array:
+    """An error bit where something is bad, else 0, () int32."""
+    return jnp.where(bad, number, 0).astype(jnp.int32)
+
+
 def react(state: State, system: System) -> tuple[State, CheckRecord]:
-    """One look at the reaction: electrons, nucleation, conversion; forces anew where a bead was converted."""
+    """One look at the reaction: electrons, nucleation, dissolution; forces anew where they have changed."""
     n_sulfur, n_li = system.n_sulfur, system.n_li
+    lithium = slice(n_sulfur, n_sulfur + n_li)
+    before, electrode = state.reaction, system.electrode
+    potential = electrode.at(state.step)
     reaction, info = charge_transfer_step(
         state.key,
         state.step,
-        state.reaction,
+        before,
+        drive_at(potential, electrode.connected, system.reaction.law),
         state.position[:n_sulfur],
-        state.position[n_sulfur : n_sulfur + n_li],
+        state.position[lithium],
+        state.species[lithium] == LI,
         system.site_position[: system.n_mo],
         system.mo_wired,
         system.box,
         system.reaction,
     )
-    sulfur = jnp.where(reaction.converted, jnp.int32(LI2S), state.species[:n_sulfur])
-    bad = jnp.where(electron_imbalance(reaction) == 0, 0, ELECTRON_IMBALANCE).astype(jnp.int32)
-    state = dataclasses.replace(
-        state,
-        reaction=reaction,
-        species=state.species.at[:n_sulfur].set(sulfur),
-        error=state.error | bad,
+    sulfur = jnp.asarray(SPECIES_OF_PHASE, jnp.int32)[reaction.phase]
+    changed = jnp.any(sulfur != state.species[:n_sulfur])
+    error = (
+        state.error
+        | bit(info.trouble & TABLE_FULL != 0, CONTACT_OVERFLOW)
+        | bit(info.trouble & UNFINISHED != 0, TOO_MANY_EVENTS)
+        | bit(electron_imbalance(reaction) != 0, ELECTRON_IMBALANCE)
     )
-    state = jax.lax.cond(jnp.any(info.turned), lambda s: with_forces(s, system), lambda s: s, state)
+    state = dataclasses.replace(state, reaction=reaction, species=state.species.at[:n_sulfur].set(sulfur), error=error)
+    if system.bare:
+        through = reaction.injected + reaction.injected_surface - before.injected - before.injected_surface
+        changed = changed | jnp.any(reaction.electrons != before.electrons)
+        state = with_lithium(state, through, system)
+        state = jax.lax.cond(changed, lambda s: with_forces(with_neighbors(s, system), system), lambda s: s, state)
+    else:
+        state = jax.lax.cond(changed, lambda s: with_forces(s, system), lambda s: s, state)
     kinds = jnp.arange(system.mass.shape[0], dtype=jnp.int32)
     beads = jnp.sum(state.species[None, :] == kinds[:, None], axis=1, dtype=jnp.int32)
-    record = CheckRecord(state.step, info, reaction.electrons, reaction.converted, beads, reaction.injected)
+    seen = jnp.where(electrode.connected, potential, jnp.full_like(potential, jnp.nan))
+    record = CheckRecord(
+        state.step, info, reaction.electrons, beads, reaction.injected, reaction.injected_surface, seen
+    )
     return state, record
+
+
+def with_lithium(state: State, change: Array, system: System) -> State:
+    """The state after as many Li+ have come from the reservoir, far from the electrode, as electrons through it.
+
+    change: () int32, below 0 where Li+ go back. Forces and neighbour list are those from before. Sets NO_LITHIUM where
+    no slot is left.
+    """
+    first, last = system.n_sulfur, system.n_sulfur + system.n_li
+    field, species = system.force_field, state.species
+    others = jnp.concatenate([state.position[:first], state.position[last:], system.site_position])
+    kinds = jnp.concatenate([species[:first], species[last:], system.site_species])
+    sigma = field.sigma
+    slots = species[first:last]
+    position, present, info = exchange_lithium(
+        state.key,
+        state.step,
+        change,
+        state.position[first:last],
+        slots == LI,
+        sigma[LI],
+        others,
+        0.5 * (sigma[LI] + sigma[kinds]),
+        reservoir_region(system.box),
+        system.box,
+    )
+    after = jnp.where(present, LI, VACANT).astype(jnp.int32)
+    velocity = exchanged_velocities(
+        state.key, state.step, state.velocity[first:last], info, system.thermal_energy, system.mass[LI]
+    )
+    # Where an ion enters, its path begins.
+    image = jnp.where(info.inserted[:, None], 0, state.image[first:last])
+    return dataclasses.replace(
+        state,
+        position=state.position.at[first:last].set(position),
+        image=state.image.at[first:last].set(image),
+        velocity=state.velocity.at[first:last].set(velocity),
+        species=species.at[first:last].set(after),
+        error=state.error | bit(info.short, NO_LITHIUM),
+    )
 
 
 def snapshot(state: State, system: System) -> Snapshot:
@@ -339,14 +420,31 @@ def with_more_room(state: State, system: System) -> tuple[State, System]:
     return dataclasses.replace(state, neighbors=neighbors), dataclasses.replace(system, neighbors=settings)
 
 
+def with_more_contacts(system: System) -> System:
+    """Larger tables of contacts for the reaction, in which nothing rounds: the path stays as it was."""
+    rule = system.reaction
+    return dataclasses.replace(system, reaction=dataclasses.replace(rule, contacts=regrow_contacts(rule.contacts)))
+
+
 def explain(error: int, stage: Stage, first_step: int, last_step: int) -> str:
-    """The text for error bits other than the overflow, which is repaired."""
+    """The text for error bits other than overflows, which are repaired."""
     where = f"stage '{stage.name}', between steps {first_step} and {last_step}"
     if error & NOT_FINITE:
         return (
             f"{where}: a force is not finite, or a bead is beyond a wall or crossed half the box in a step; reduce "
             f"timestep_fs of this stage (it is {1000 * stage.timestep_ps:g} fs) and start the run again; the "
             "trajectory is whole up to its last frame"
+        )
+    if error & TOO_MANY_EVENTS:
+        return (
+            f"{where}: more electrons moved between two looks at the reaction than can be followed one by one; lower "
+            "reaction.check_every_ps, or the rates (rate_constant_per_ps, front_acceleration, "
+            "surface_rate_constant_per_ps, hop_rate_per_ps), and start the run again"
+        )
+    if error & NO_LITHIUM:
+        return (
+            f"{where}: the Li+ reservoir is empty (or cannot take Li+ back, as none is left in the box); raise "
+            "reaction.lithium_slots and start the run again"
         )
     return f"{where}: the electron ledger does not close; this is a defect of dropsim, please report it with the seed"
 
@@ -357,7 +455,7 @@ def simulate(
     """Carry out the plan and yield it chunk by chunk.
 
     system, state: as `build` made them, or as a checkpoint holds them; plan: the stages; start: (stage, step
-    within it) where to begin. A neighbour overflow repeats the chunk from its start with more room; anything
+    within it) where to begin. An overflow of neighbours or contacts repeats the chunk with more room; anything
     else that goes wrong raises SimulationError, after the last good chunk has been yielded.
     """
     first_stage, done = start
@@ -371,8 +469,11 @@ def simulate(
             began = time.perf_counter()
             after, frames, checks = advance(state, staged, n_frames, stage.record_steps, stage.check_steps)
             error = int(after.error)
-            if error & NEIGHBOR_OVERFLOW:
-                state, system = with_more_room(state, system)
+            if error & (NEIGHBOR_OVERFLOW | CONTACT_OVERFLOW):
+                if error & NEIGHBOR_OVERFLOW:
+                    state, system = with_more_room(state, system)
+                if error & CONTACT_OVERFLOW:
+                    system = with_more_contacts(system)
                 continue
             if error:
                 at = int(state.step)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FrameSelection = slice | Sequence[int] | np.ndarray
 _Handle = Any  # of an h5py file or dataset; its own types cannot tell what a name in a file holds
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 _GROUP = "particles/trajectory"
 _ROWS_1D = 1024  # rows of a chunk of what is not a frame
 _PAUSES_S = (0.01, 0.05, 0.2)  # of a reader that found a file in the middle of a write
@@ -97,7 +97,8 @@ class TrajectoryHeader:
     run; config_json: the resolved configuration; config_hash: of it; seed, replica: of the random numbers;
     versions: program -> version; device, precision, commit: of the run; created: ISO 8601; series, events,
     ledger: the columns that will be written; author: for the H5MD header; coulomb: how the Coulomb sum is split, in
-    words; coulomb_error: relative rms error of its forces at the start, None where it was not measured.
+    words; coulomb_error: relative rms error of its forces at the start, None where it was not measured; bare: whether
+    the added electrons charge their beads.
     """
 
     species_names: tuple[str, ...]
@@ -125,6 +126,7 @@ class TrajectoryHeader:
     author: str = "dropsim"
     coulomb: str = ""
     coulomb_error: float | None = None
+    bare: bool = False
 
     def __post_init__(self) -> None:
         n_species, n_sites = len(self.species_names), len(self.site_species)
@@ -732,6 +734,7 @@ def _lay_out(file: _Handle, header: TrajectoryHeader) -> None:
     own.attrs["layout_version"] = LAYOUT_VERSION
     for name in ("config_hash", "seed", "replica", "device", "precision", "commit", "created", "coulomb"):
         own.attrs[name] = getattr(header, name)
+    own.attrs["bare"] = header.bare
     if header.coulomb_error is not None:
         own.attrs["coulomb_error"] = header.coulomb_error
     own.create_group("versions").attrs.update(header.versions)
