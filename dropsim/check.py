@@ -26,6 +26,7 @@ from dropsim.check_scales import (
     li_s6_bjerrum_nm,
     particle_charging,
     saturation_mM,
+    strongest_sulfur,
 )
 from dropsim.composition import (
     LANGEVIN,
@@ -156,7 +157,7 @@ def _dynamics_rows(config: Config) -> list[Quantity]:
             "pair curvature",
             contact_curvature_kT_per_nm2(config),
             "kT/nm^2",
-            "u''(d) of Li-S6, about 11 |z+ z-| l_B / d^3",
+            f"u''(d) of {_strongest_pair(config)}, about 11 |z+ z-| l_B / d^3",
         )
     ]
     for stage in config.stages:
@@ -186,7 +187,7 @@ def _dynamics_rows(config: Config) -> list[Quantity]:
             )
         else:
             limit = brownian_step_limit(stage.integrator)
-            curvature = contact_curvature_kT_per_nm2(config)
+            curvature = contact_curvature_kT_per_nm2(config, stage)
             longest = limit / (config.species.Li.diffusivity_nm2_per_ps * curvature) * FS_PER_PS
             rows.append(
                 Quantity(
@@ -200,10 +201,16 @@ def _dynamics_rows(config: Config) -> list[Quantity]:
     return rows
 
 
+def _strongest_pair(config: Config) -> str:
+    kind, electrons = strongest_sulfur(config)
+    charge = getattr(config.species, kind).charge_e - electrons
+    return f"Li-{kind} with its {electrons} bare electrons ({charge:g} e)" if electrons else f"Li-{kind}"
+
+
 def _langevin_phase(config: Config, stage: StageConfig) -> float:
-    """omega dt of a Li-S6 pair at contact, omega^2 = u''(d) / reduced mass (kJ/mol = amu nm^2/ps^2)."""
-    mass_Li, mass_S6 = config.species.Li.mass_amu, config.species.S6.mass_amu
-    stiffness = contact_curvature_kT_per_nm2(config) * thermal_energy(config.electrolyte.temperature_K)
+    """omega dt of the pair that binds most strongly, omega^2 = u''(d) / reduced mass (kJ/mol = amu nm^2/ps^2)."""
+    mass_Li, mass_S6 = config.species.Li.mass_amu, getattr(config.species, strongest_sulfur(config, stage)[0]).mass_amu
+    stiffness = contact_curvature_kT_per_nm2(config, stage) * thermal_energy(config.electrolyte.temperature_K)
     return math.sqrt(stiffness * (mass_Li + mass_S6) / (mass_Li * mass_S6)) * stage.timestep_fs / FS_PER_PS
 
 
@@ -386,7 +393,6 @@ def _size_warnings(config: Config) -> list[str]:
 
 def _stage_warnings(config: Config) -> list[str]:
     found = []
-    curvature = contact_curvature_kT_per_nm2(config)
     for index, stage in enumerate(config.stages):
         default = type(stage).model_fields["friction_per_ps"].default
         if stage.friction_per_ps != default and (stage.integrator not in LANGEVIN or stage.friction == "species"):
@@ -411,6 +417,7 @@ def _stage_warnings(config: Config) -> list[str]:
                 )
         else:
             limit = brownian_step_limit(stage.integrator)
+            curvature = contact_curvature_kT_per_nm2(config, stage)
             group = config.species.Li.diffusivity_nm2_per_ps * stage.timestep_fs / FS_PER_PS * curvature
             if group > limit:
                 found.append(

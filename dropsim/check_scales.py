@@ -101,14 +101,23 @@ def li_s6_bjerrum_nm(config: Config) -> float:
     return strength * bjerrum if strength > 0 else math.nan
 
 
-def _pair_terms(config: Config) -> tuple[float, float, float]:
-    """sigma (nm), epsilon (kT) by Lorentz-Berthelot, and z z' l_B (nm) of Li and S6."""
+def strongest_sulfur(config: Config, stage: StageConfig | None = None) -> tuple[str, int]:
+    """The sulfur bead that binds Li+ most strongly, and the electrons that charge it: S6 as it stands, or Li2S with all
+    ten of its electrons where these are transferred bare, in this stage or before it (none: in any)."""
+    until = len(config.stages) if stage is None else config.stages.index(stage) + 1
+    bare = config.reaction.charge_treatment == "bare" and any(one.reaction for one in config.stages[:until])
+    return ("Li2S", SLOTS_PER_S6) if bare else ("S6", 0)
+
+
+def _pair_terms(config: Config, kind: str = "S6", electrons: int = 0) -> tuple[float, float, float]:
+    """sigma (nm), epsilon (kT) by Lorentz-Berthelot, and z z' l_B (nm) of Li and a sulfur bead with added electrons."""
     Li: SpeciesConfig = config.species.Li
-    S6: SpeciesConfig = config.species.S6
+    sulfur: SpeciesConfig = getattr(config.species, kind)
     temperature = config.electrolyte.temperature_K
-    sigma = (Li.sigma_nm + S6.sigma_nm) / 2
-    epsilon = math.sqrt(Li.epsilon_kJ_per_mol * S6.epsilon_kJ_per_mol) / thermal_energy(temperature)
-    return sigma, epsilon, Li.charge_e * S6.charge_e * bjerrum_length_nm(relative_permittivity(config), temperature)
+    sigma = (Li.sigma_nm + sulfur.sigma_nm) / 2
+    epsilon = math.sqrt(Li.epsilon_kJ_per_mol * sulfur.epsilon_kJ_per_mol) / thermal_energy(temperature)
+    strength = Li.charge_e * (sulfur.charge_e - electrons)
+    return sigma, epsilon, strength * bjerrum_length_nm(relative_permittivity(config), temperature)
 
 
 def contact_distance_nm(config: Config) -> float:
@@ -117,8 +126,10 @@ def contact_distance_nm(config: Config) -> float:
     u in kT, d in nm, by bisection of u'(r) to 1e-12; nan if the pair does not attract or does not
     repel at short range.
     """
-    sigma, epsilon, coulomb = _pair_terms(config)
+    return _contact_nm(*_pair_terms(config))
 
+
+def _contact_nm(sigma: float, epsilon: float, coulomb: float) -> float:
     def slope(r: float) -> float:
         s6 = (sigma / r) ** 6
         return 24 * epsilon / r * (s6 - 2 * s6 * s6) - coulomb / r**2
@@ -133,13 +144,13 @@ def contact_distance_nm(config: Config) -> float:
     return (low + high) / 2
 
 
-def contact_curvature_kT_per_nm2(config: Config) -> float:
-    """u''(d) of Li and S6 at contact, kT/nm^2: near 11 |z z'| l_B / d^3 where Coulomb dominates.
+def contact_curvature_kT_per_nm2(config: Config, stage: StageConfig | None = None) -> float:
+    """u''(d) of Li and the `strongest_sulfur` at contact, kT/nm^2: near 11 |z z'| l_B / d^3 where Coulomb dominates.
 
     u'' = 4 epsilon [156 (sigma/d)^12 - 42 (sigma/d)^6] / d^2 + 2 z z' l_B / d^3; nan without contact.
     """
-    sigma, epsilon, coulomb = _pair_terms(config)
-    d = contact_distance_nm(config)
+    sigma, epsilon, coulomb = _pair_terms(config, *strongest_sulfur(config, stage))
+    d = _contact_nm(sigma, epsilon, coulomb)
     s6 = (sigma / d) ** 6
     return 4 * epsilon * (156 * s6 * s6 - 42 * s6) / d**2 + 2 * coulomb / d**3
 

@@ -390,3 +390,22 @@ def test_module_entry_point(file):
     assert result.returncode == 2
     assert result.stderr.startswith("--set: run.sedd = 1: unknown key; did you mean run.seed?")
     assert result.stderr.count("\n") == 1
+
+
+def test_bare_electrons_ask_for_a_shorter_step_where_they_are():
+    """A unit of -12 e binds Li+ with eight times the stiffness of S6: from the reaction's stage on, not before."""
+    plain, bare = load(), load("reaction.charge_treatment=bare")
+    react = next(stage for stage in bare.stages if stage.reaction)
+    assert check_scales.contact_curvature_kT_per_nm2(bare, bare.stages[0]) == pytest.approx(
+        check_scales.contact_curvature_kT_per_nm2(plain), rel=1e-12
+    )
+    # As in the test above, with the charge and the size of the reduced unit.
+    sigma, epsilon = 0.45, math.sqrt(0.418 * 1.255)
+    eps = bare.electrolyte.relative_permittivity_300K
+
+    def u(r):
+        return 4 * epsilon * ((sigma / r) ** 12 - (sigma / r) ** 6) - 12 * 138.935458 / (eps * r)
+
+    d, h = min((0.3 + 1e-5 * i for i in range(20000)), key=u), 1e-4
+    curvature = (u(d + h) - 2 * u(d) + u(d - h)) / h**2 / (8.31446e-3 * 300)
+    assert check_scales.contact_curvature_kT_per_nm2(bare, react) == pytest.approx(curvature, rel=1e-4)
