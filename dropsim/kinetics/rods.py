@@ -6,9 +6,6 @@ from typing import Any
 
 import numpy as np
 
-# Newton's steps for the width: from above on a convex function, where 12 leave only rounding.
-_NEWTON_STEPS = 12
-
 
 def rod_shape(volume: Any, seed_nm: float, growth_ratio: float, xp: Any = np) -> tuple[Any, Any]:
     """Length and width of rods of given volumes.
@@ -20,17 +17,14 @@ def rod_shape(volume: Any, seed_nm: float, growth_ratio: float, xp: Any = np) ->
     there is no volume. The same path is followed back when a rod dissolves.
     """
     exists = volume > 0.0
-    edge = xp.cbrt(xp.where(exists, volume, 1.0))
-    grown = edge > seed_nm
-    # L >= w, so that the cube's edge bounds the width from above.
-    width = xp.where(grown, edge, 2.0 * seed_nm)
-    for _ in range(_NEWTON_STEPS):
-        length = seed_nm + growth_ratio * (width - seed_nm)
-        excess = xp.where(grown, length * width * width - volume, 0.0)
-        width = width - excess / (2.0 * length * width + growth_ratio * width * width)
-    length = seed_nm + growth_ratio * (width - seed_nm)
-    width = xp.where(grown, width, edge)
-    length = xp.where(grown, length, edge)
+    filled = xp.where(exists, volume, 1.0)
+    edge = xp.cbrt(filled)
+    # w = t + a solves beta w^3 - (beta - 1) w_0 w^2 = V; both of Cardano's terms are positive: no digit is lost.
+    a = (growth_ratio - 1.0) * seed_nm / (3.0 * growth_ratio)
+    half = filled / (2.0 * growth_ratio)
+    s = xp.cbrt(half + a**3 + xp.sqrt(half * (half + 2.0 * a**3)))
+    width = xp.where(edge > seed_nm, a + s + a * a / s, edge)
+    length = xp.where(edge > seed_nm, seed_nm + growth_ratio * (width - seed_nm), edge)
     return xp.where(exists, length, 0.0), xp.where(exists, width, 0.0)
 
 

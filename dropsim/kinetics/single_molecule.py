@@ -3,8 +3,8 @@
 Li2S6 adsorbs and takes electrons singly (`surface_chain`); what leaves at four electrons is soluble Li2S2, which
 nucleates particles that ripen, and which rods of Li2S turn into Li2S with two more electrons; what stays takes all ten
 and joins a rod. Many realisations at once, in leaps with whole counts:
-- adsorption: binomial, half before and half after the chain (Langmuir: proportional to the free places);
-- the chain: multinomial with the exact transition matrix of the leap;
+- adsorption: binomial (Langmuir: proportional to the free places), at times spread evenly over the leap;
+- the chain: multinomial with the exact transition matrices of the leap, for ions that were there and for arrivals;
 - Li2S2 in solution: particles shed Poisson numbers, and each molecule is caught with the exact probability of a leap
   with constant rates, taken at the predicted middle of the leap; to whom it goes is multinomial;
 - nucleation: Poisson, thinned as each nucleus lowers the supersaturation;
@@ -173,18 +173,19 @@ def particle_radius(molecules: Any, volume_nm3: float, xp: Any = np) -> Any:
 
 
 def exchange_rates(
-    parameters: SingleMoleculeParameters, particles: Any, rods: Any, free_share: Any, rod_velocity: Any, xp: Any = np
+    parameters: Any, particles: Any, rods: Any, free_share: Any, rod_velocity: Any, xp: Any = np
 ) -> tuple[Any, Any, Any, Any]:
     """Rates at which dissolved Li2S2 is taken up, per molecule in solution, and shed by particles, 1/s.
 
         particle: up 4 pi R^2 k/V, down 4 pi R^2 k c_eq e^{l_c/R}, k = k_s/(1 + k_s R/D)
 
     so that dR/dt = k Omega [c - c_eq e^{l_c/R}]. rods: up k_rod a/V with a the `reacting_area`; the metal: up k_a
-    free/H, three at a time. particles: (..., slots) Li2S2; rods: (..., slots) Li2S; free_share: (...) of the places;
-    rod_velocity: k_rod, nm/s. Returns (particle uptake, particle loss, rod uptake, uptake by the metal).
+    free/H, three at a time. parameters: a `SingleMoleculeParameters`, or an object with the same numbers; particles:
+    (..., slots) Li2S2; rods: (..., slots) Li2S; free_share: (...) of the places; rod_velocity: k_rod, nm/s. Returns
+    (particle uptake, particle loss, rod uptake, uptake by the metal).
     """
     p = parameters
-    exists = particles > 0
+    exists = particles > SMALLEST_PARTICLE - 1
     radius = particle_radius(xp.where(exists, particles, 1), p.intermediate_volume_nm3, xp)
     velocity = p.particle_velocity_nm_per_s / (1.0 + p.particle_velocity_nm_per_s * radius / p.diffusivity_nm2_per_s)
     face = xp.where(exists, 4.0 * math.pi * radius**2 * velocity, 0.0)
@@ -200,14 +201,14 @@ def exchange_rates(
     )
 
 
-def first_layer(parameters: SingleMoleculeParameters, rods: Any, xp: Any = np) -> Any:
+def first_layer(parameters: Any, rods: Any, xp: Any = np) -> Any:
     """Places of a rod's first layer on the metal: L w/v^(2/3), v the volume of six Li2S; 0 without a rod."""
     p = parameters
     length, width = rod_shape(rods * p.solid_volume_nm3, p.rod_seed_nm, p.rod_growth_ratio, xp)
     return length * width / (LI2S_PER_UNIT * p.solid_volume_nm3) ** (2.0 / 3.0)
 
 
-def reached_units(parameters: SingleMoleculeParameters, rods: Any, xp: Any = np) -> Any:
+def reached_units(parameters: Any, rods: Any, xp: Any = np) -> Any:
     """Units of six Li2S of each rod within tunnelling range of the metal: N min(1, l_tun/w)/6."""
     p = parameters
     _, width = rod_shape(rods * p.solid_volume_nm3, p.rod_seed_nm, p.rod_growth_ratio, xp)
@@ -354,8 +355,8 @@ class _Process:
         self.parameters = parameters
         self.rng = rng
 
-    def leap(self, patch: _Patch, leap: Leap, matrix: Floats) -> None:
-        """One leap; matrix: transition matrix of the adsorbed ions over it."""
+    def leap(self, patch: _Patch, leap: Leap, matrices: tuple[Floats, Floats]) -> None:
+        """One leap; matrices: transition matrices of the adsorbed ions over it, and of those that arrive in it."""
         if leap.begins_oxidation:
             patch.later |= patch.dissolving
             patch.dissolving[:] = False
@@ -363,35 +364,37 @@ class _Process:
             patch.places = np.where(patch.rods > 0, np.maximum(np.rint(layer), 1.0), 0.0).astype(np.int64)
             patch.open_places[:] = 0
         self._nucleate(patch, leap)
-        self._adsorb(patch, 0.5 * leap.duration_s)
-        released, deposited = self._react(patch, matrix)
+        arrivals = np.zeros_like(patch.states)
+        free = self._free_sites(patch)
+        if leap.oxidising:
+            arrivals[:, chain.D10] = self._open(patch, leap.duration_s, free)
+            free -= arrivals[:, chain.D10]
+        p = self.parameters
+        rate = p.adsorption_velocity_nm_per_s / p.film_height_nm * free / p.total_sites
+        taken = np.minimum(self.rng.binomial(patch.dissolved, -np.expm1(-rate * leap.duration_s)), free)
+        patch.dissolved -= taken
+        arrivals[:, chain.A0] = taken
+        released, deposited, left = self._react(patch, arrivals, matrices)
+        # Who left during the leap may have come back in what remained of it.
+        again = self.rng.binomial(left, np.clip(1.0 - _mean_exponential(rate * leap.duration_s), 0.0, 1.0))
+        again = np.minimum(again, self._free_sites(patch))
+        patch.dissolved += left - again
+        patch.states[:, chain.A0] += again
         self._exchange(patch, leap, released)
         self._deposit(patch, deposited, leap)
-        if leap.oxidising:
-            self._open(patch, leap.duration_s)
-        self._adsorb(patch, 0.5 * leap.duration_s)
         self._supply(patch, leap.duration_s)
 
     def _free_sites(self, patch: _Patch) -> Counts:
         return np.maximum(self.parameters.total_sites - patch.states.sum(axis=1), 0)
 
-    def _adsorb(self, patch: _Patch, duration: float) -> None:
-        p = self.parameters
-        free = self._free_sites(patch)
-        rate = p.adsorption_velocity_nm_per_s / p.film_height_nm * free / p.total_sites
-        taken = np.minimum(self.rng.binomial(patch.dissolved, -np.expm1(-rate * duration)), free)
-        patch.dissolved -= taken
-        patch.states[:, chain.A0] += taken
-
-    def _react(self, patch: _Patch, matrix: Floats) -> tuple[Counts, Counts]:
-        """Electrons one at a time; returns (units released as Li2S2, units deposited as Li2S)."""
-        moved = self.rng.multinomial(patch.states, matrix)
+    def _react(self, patch: _Patch, arrivals: Counts, matrices: tuple[Floats, Floats]) -> tuple[Counts, Counts, Counts]:
+        """Electrons one at a time; returns units released as Li2S2, deposited as Li2S, and gone back into solution."""
+        moved = self.rng.multinomial(patch.states, matrices[0]) + self.rng.multinomial(arrivals, matrices[1])
         gained = chain.ELECTRONS[None, :] - chain.ELECTRONS[: chain.N_STATES, None]
         patch.net += (moved * gained).sum(axis=(1, 2))
         arrived = moved.sum(axis=1)
         patch.states = arrived[:, : chain.N_STATES].copy()
-        patch.dissolved += arrived[:, chain.LEFT]
-        return arrived[:, chain.RELEASED], arrived[:, chain.DEPOSITED]
+        return arrived[:, chain.RELEASED], arrived[:, chain.DEPOSITED], arrived[:, chain.LEFT]
 
     def _exchange(self, patch: _Patch, leap: Leap, released: Counts) -> None:
         """Li2S2 between solution, particles, rods and the metal."""
@@ -402,9 +405,10 @@ class _Process:
         fed = LI2S2_PER_UNIT * released
         up, down, rod_up, metal = exchange_rates(p, patch.particles, patch.rods, share, velocity)
         _, middle = _mean_dissolved(patch.intermediate, down.sum(axis=1) + fed / dt, _total(up, rod_up, metal), dt)
-        # Never below half: a particle that vanishes within the leap is left to the draw.
+        # Never below half, nor below what is a particle: one that vanishes within the leap is left to the draw.
         growth = 0.5 * dt * (up * middle[:, None] - down)
-        sizes = np.maximum(patch.particles + growth, 0.5 * patch.particles)
+        smallest = np.where(patch.particles > 0, np.maximum(0.5 * patch.particles, SMALLEST_PARTICLE), 0.0)
+        sizes = np.maximum(patch.particles + growth, smallest)
         rods = patch.rods + dt * rod_up * middle[:, None]
         up, down, rod_up, metal = exchange_rates(p, sizes, rods, share, velocity)
 
@@ -501,38 +505,43 @@ class _Process:
                 self._found_rod(patch, lane, LI2S_PER_UNIT, leap, patch.first_single_step)
                 left[lane] -= 1
 
-    def _open(self, patch: _Patch, duration: float) -> None:
-        """Solid within tunnelling range dissolves: six Li2S become an adsorbed ion with ten electrons.
+    def _open(self, patch: _Patch, duration: float, free: Counts) -> Counts:
+        """Solid within tunnelling range dissolves; returns units of six Li2S, each an ion with ten electrons now.
 
         Closed places of the first layer open with k_b = k_open e^{-W} and lose the unit in them; within the open share
-        of the footprint every unit in range opens with k_open: the rates of `charging.opening_rates`.
+        of the footprint every unit in range opens with k_open: the rates of `charging.opening_rates`, at the predicted
+        middle of the leap. An ion needs a place on the metal; the first rods have it first.
         """
         p = self.parameters
         k_open = p.opening_rate_per_s
         barrier = np.where(patch.later, p.opening_barrier_later_kT, p.opening_barrier_kT)
         chance = -np.expm1(-k_open * np.exp(-barrier) * duration)
-        present = patch.rods >= LI2S_PER_UNIT
-        fresh = self.rng.binomial(np.where(present, patch.places - patch.open_places, 0), chance[:, None])
-        share = patch.open_places / np.maximum(patch.places, 1)
-        reached = np.floor(reached_units(p, patch.rods)).astype(np.int64)
-        behind = self.rng.binomial(reached, -np.expm1(-k_open * share * duration))
-        lost = np.minimum(fresh + behind, patch.rods // LI2S_PER_UNIT)
-        loose = self.rng.binomial(patch.loose // LI2S_PER_UNIT, -math.expm1(-k_open * duration))
+        whole = patch.rods // LI2S_PER_UNIT
+        fresh = self.rng.binomial(np.where(whole > 0, patch.places - patch.open_places, 0), chance[:, None])
+        share = (patch.open_places + 0.5 * fresh) / np.maximum(patch.places, 1)
+
+        def hazard(rods: Any) -> Floats:
+            units = rods / LI2S_PER_UNIT
+            reached = reached_units(p, rods) / np.where(units > 0, units, 1.0)
+            return k_open * share * reached
+
+        middle = patch.rods * np.exp(-0.5 * duration * hazard(patch.rods))
+        behind = self.rng.binomial(whole, -np.expm1(-hazard(middle) * duration))
         patch.open_places += fresh
-        # An ion needs a place on the metal; the first rods have it first.
-        free = self._free_sites(patch)
+        lost = np.minimum(fresh + behind, whole)
         lost = np.minimum(lost, np.maximum(free[:, None] - (np.cumsum(lost, axis=1) - lost), 0))
-        loose = np.minimum(loose, free - lost.sum(axis=1))
+        loose = self.rng.binomial(patch.loose // LI2S_PER_UNIT, -math.expm1(-k_open * duration))
+        loose = np.minimum(loose, np.maximum(free - lost.sum(axis=1), 0))
         patch.rods -= LI2S_PER_UNIT * lost
         patch.loose -= LI2S_PER_UNIT * loose
         total = lost.sum(axis=1) + loose
         patch.opened_total += total
         patch.dissolving |= total > 0
-        patch.states[:, chain.D10] += total
         # What is left of a rod below one unit lies loose, until it makes a unit with what is left of others.
         rest = np.where(patch.rods < LI2S_PER_UNIT, patch.rods, 0)
         patch.rods -= rest
         patch.loose += rest.sum(axis=1)
+        return total
 
     def _supply(self, patch: _Patch, duration: float) -> None:
         """Li2S6 of the film is exchanged with the electrolyte beside the patch."""
@@ -624,7 +633,7 @@ def simulate_single_molecules(
     if times.ndim != 1 or not times.size or np.any(np.diff(times) <= 0) or times[0] < 0 or times[-1] > end * (1 + 1e-9):
         raise ValueError(f"save_times must increase from 0 or later to at most {end:g} s")
     leaps, at_save = build_leaps(parameters, protocol, times, leap_s)
-    matrices: dict[tuple[float, float, bool, bool], Floats] = {}
+    matrices: dict[tuple[float, float, bool, bool], tuple[Floats, Floats]] = {}
     first, initial_sulfur = [], (list(particles), list(rods), dissolved_intermediate)
     kept: list[dict[str, Counts]] = []
     for begin in range(0, n_realisations, _BATCH):
@@ -645,7 +654,7 @@ def simulate_single_molecules(
                 rates = chain.generator(
                     parameters, leap.potential_V, connected=leap.connected, oxidising=leap.oxidising
                 )
-                matrices[key] = chain.transition_matrix(rates, leap.duration_s)
+                matrices[key] = chain.transition_matrices(rates, leap.duration_s)
             process.leap(patch, leap, matrices[key])
         kept.append({name: np.stack(values, axis=1) for name, values in records.items()})
         first.append((patch.first_particle, patch.first_single_step, patch.first_two_step))

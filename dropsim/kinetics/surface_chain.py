@@ -57,10 +57,21 @@ def generator(
     return rates
 
 
-def transition_matrix(rates: NDArray[np.float64], duration_s: float) -> NDArray[np.float64]:
-    """P = exp(Q dt) of the states of an adsorbed ion: (12, 15) probabilities, rows sum to 1.
+def transition_matrices(
+    rates: NDArray[np.float64], duration_s: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where ions are after a time dt: those that were there at its start, and those that came during it.
 
-    rates: (15, 15), from `generator`; duration_s: dt. Rounding below 0 is cut before the rows are normalised.
+        P = exp(Q dt),   P_in = (1/dt) int_0^dt exp(Q s) ds
+
+    the second for arrivals spread evenly over dt. rates: (15, 15), from `generator`; duration_s: dt > 0. Returns two
+    (12, 15) matrices whose rows sum to 1; rounding below 0 is cut before the rows are normalised.
     """
-    matrix = np.clip(expm(rates * duration_s)[:N_STATES], 0.0, None)
-    return matrix / matrix.sum(axis=1, keepdims=True)
+    size = len(rates)
+    # The exponential of [[Q, 1], [0, 0]] holds the integral in its upper right block.
+    joined = np.zeros((2 * size, 2 * size))
+    joined[:size, :size] = rates * duration_s
+    joined[:size, size:] = np.eye(size)
+    whole = expm(joined)[:N_STATES]
+    start, during = (np.clip(block, 0.0, None) for block in (whole[:, :size], whole[:, size:]))
+    return start / start.sum(axis=1, keepdims=True), during / during.sum(axis=1, keepdims=True)
