@@ -52,6 +52,8 @@ KIND = {name: number for number, name in enumerate(EVENT_KINDS)}
 CHARGE_FRAMES, GAP_FRAMES = 400, 24
 # Three units in each third: below, thirds say nothing about a droplet.
 LEAST_UNITS = 9
+# Electrons per unit below which a profile over their mean is all noise.
+LEAST_ELECTRONS = 0.5
 # Peaks are taken of a mean over this share of a half cycle.
 SMOOTHED_SHARE = 1 / 30
 ONE_EVENT = "one event: no error; compressed clock"
@@ -238,6 +240,7 @@ def _half_cycles(out: Collector, trajectory: Trajectory, record: Record) -> None
         )
     out.facts["half_cycles"] = rows
     out.curves |= {
+        "cycle_start_ps": np.array([part.start for part in record.parts]),
         "cycle_end_ps": np.array([part.end for part in record.parts]),
         "cycle_charge_e": np.array([part.charge for part in record.parts]),
         "cycle_kind": np.array([("reduction", "oxidation", "rest").index(part.kind) for part in record.parts]),
@@ -508,16 +511,16 @@ def _radial(
     shown: list[int],
     lengths: Floats,
 ) -> None:
-    """Electrons per unit against the distance from the droplet's centroid."""
+    """Electrons against the distance from the droplet's centroid, over the mean of the droplet in the same frame."""
     places, held = [], []
     for k in shown:
         graph = graphs[k]
-        if graph is None:
+        if graph is None or electrons[k, graph.members].mean() < LEAST_ELECTRONS:
             continue
         whole, percolates = unwrap_cluster(read.position[k, graph.members], graph.edges, lengths)
         if not percolates:
             places.append(whole - whole.mean(axis=0))
-            held.append(electrons[k, graph.members])
+            held.append(electrons[k, graph.members] / electrons[k, graph.members].mean())
     if not places:
         return
     found = radial_charge(places, held)

@@ -14,16 +14,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from dropsim.observables.droplets import LI2S, S6, is_sulfur
-from dropsim.plots_style import CENTRE, INK, LIQUID, MUTED, SOLID, wall_strip
+from dropsim.observables.droplets import LI2S, LI2S2, S6, VACANT, is_sulfur
+from dropsim.plots_style import CENTRE, INK, INTERMEDIATE, LIQUID, MUTED, SOLID, wall_strip
 
 Floats = NDArray[np.float64]
 View = Literal["top", "side"]
 
-# In the program's order of the species: Li, S6, TFSI, Li2S, Mo, N.
-NAMES = ("Li⁺", "S₆²⁻", "TFSI⁻", "Li₂S unit", "Mo", "N (charge only)")
-COLOURS = ("#8E86A8", LIQUID, "#B9DDB0", SOLID, CENTRE, "#8A8A8A")
-MO, N_RING = 4, 5
+# In the program's order of the species: Li, S6, TFSI, Li2S, Li2S2, vacant slots of the Li+ reservoir, Mo, N.
+NAMES = ("Li⁺", "S₆²⁻", "TFSI⁻", "Li₂S unit", "Li₂S₂ unit", "vacant", "Mo", "N (charge only)")
+COLOURS = ("#8E86A8", LIQUID, "#B9DDB0", SOLID, INTERMEDIATE, "#FFFFFF", CENTRE, "#8A8A8A")
+MO, N_RING = 6, 7
 # The ring's atoms have no core: a dot of this radius marks their charge.
 RING_DOT_NM = 0.07
 CURVES = ("final_position", "final_species", "lengths", "site_position", "site_species", "sigma")
@@ -35,7 +35,7 @@ WALL_NM = 0.35
 @dataclasses.dataclass(frozen=True)
 class Scene:
     """Beads and sites of one frame. position, site_position: (N, 3) nm, wrapped in x and y; species,
-    site_species: (N,) codes; lengths: (3,) nm; sigma: (6,) nm by code; periodic_z: no walls, z repeats."""
+    site_species: (N,) codes; lengths: (3,) nm; sigma: (8,) nm by code; periodic_z: no walls, z repeats."""
 
     position: Floats
     species: np.ndarray
@@ -51,9 +51,12 @@ def scene_from_curves(curves: Mapping[str, np.ndarray]) -> Scene | None:
     if any(name not in curves for name in CURVES):
         return None
     values = {name: np.asarray(curves[name]) for name in CURVES}
+    species = values["final_species"].astype(int)
+    # A vacant slot of the reservoir is nothing that could be seen.
+    there = species != VACANT
     return Scene(
-        values["final_position"].astype(np.float64),
-        values["final_species"].astype(int),
+        values["final_position"].astype(np.float64)[there],
+        species[there],
         values["lengths"].astype(np.float64),
         values["site_position"].astype(np.float64).reshape(-1, 3),
         values["site_species"].astype(int).reshape(-1),
@@ -220,7 +223,7 @@ def _darker(colour: str) -> tuple[float, float, float]:
 def legend_handles(scene: Scene) -> list[Line2D]:
     """One entry per kind of bead that is there, with its number."""
     code = np.concatenate([scene.species, scene.site_species])
-    order = (S6, LI2S, 0, 2, MO, N_RING)
+    order = (S6, LI2S, LI2S2, 0, 2, MO, N_RING)
     return [
         Line2D(
             [],

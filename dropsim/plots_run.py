@@ -12,6 +12,14 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from dropsim.plots_frame import MO, draw_view, legend_handles, scene_from_curves
+from dropsim.plots_reaction import (
+    CONVERSION_CLOCK,
+    charge_sharing_figure,
+    cycles_figure,
+    events_figure,
+    grains_figure,
+    ledger_figure,
+)
 from dropsim.plots_style import (
     CENTRE,
     FITTED,
@@ -22,15 +30,18 @@ from dropsim.plots_style import (
     REFERENCE,
     SOLID,
     estimate_text,
+    fact_of,
     figure_style,
     footnote,
+    has_curves,
     headline,
     interval_of,
-    known,
+    known_estimate,
     legend_above,
     new_figure,
     number_text,
     remove_figure,
+    run_title,
     save_figure,
     time_axis,
     wall_strip,
@@ -41,29 +52,8 @@ Curves = Mapping[str, np.ndarray]
 Summary = Mapping[str, Any]
 
 FOLDER = "figures"
-ELECTRONS_PER_UNIT = 10
-CONVERSION_CLOCK = "time (ps, compressed reaction clock)"
 NEAR_ELECTRODE_NM = 2.5
-# Bins of the ledger's current: enough to see the conversion, few enough to average the single electrons.
-CURRENT_BINS = 60
 PAIR_COLOURS = (LIQUID, CENTRE, SOLID, MEASURED, FITTED, REFERENCE)
-
-
-def _title(summary: Summary) -> str:
-    return str(summary.get("title") or summary.get("name") or "run")
-
-
-def _estimate(summary: Summary, key: str) -> Mapping[str, Any] | None:
-    estimate = summary.get("estimates", {}).get(key)
-    return estimate if known(estimate) else None
-
-
-def _fact(summary: Summary, key: str) -> Any:
-    return summary.get("facts", {}).get(key)
-
-
-def _has(curves: Curves, *names: str) -> bool:
-    return all(name in curves and np.size(curves[name]) for name in names)
 
 
 def _final_frame(summary: Summary, curves: Curves) -> Figure | None:
@@ -80,21 +70,21 @@ def _final_frame(summary: Summary, curves: Curves) -> Figure | None:
     top.set_title("from above", loc="left")
     side.set_title("from the side" if scene.periodic_z else "from the side, electrode below", loc="left")
     time = summary.get("time_ps")
-    headline(figure, _title(summary) + ("" if time is None else f", final frame at {time:g} ps"))
+    headline(figure, run_title(summary) + ("" if time is None else f", final frame at {time:g} ps"))
     handles = legend_handles(scene)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.3)
     return figure
 
 
 def _area(summary: Summary, curves: Curves) -> Figure | None:
-    if not _has(curves, "area_time_ps", "area_nm2", "area_size"):
+    if not has_curves(curves, "area_time_ps", "area_nm2", "area_size"):
         return None
     figure = new_figure(4.4)
     area, size = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1.0))
     area.plot(curves["area_time_ps"], curves["area_nm2"], ".", color=MEASURED, markersize=3.5, label="main droplet")
-    if _has(curves, "growth_time_ps", "growth_curve", "growth_low", "growth_high"):
+    if has_curves(curves, "growth_time_ps", "growth_curve", "growth_low", "growth_high"):
         time = curves["growth_time_ps"]
-        n = _estimate(summary, "growth_exponent")
+        n = known_estimate(summary, "growth_exponent")
         text = "fit A₀ + a (t − t₀)ⁿ" + (f", n = {estimate_text(n)}" if n else "")
         area.fill_between(time, curves["growth_low"], curves["growth_high"], color=FITTED, alpha=0.22, linewidth=0)
         area.plot(time, curves["growth_curve"], color=FITTED, label=text + "\n(bands: 95 %)")
@@ -104,9 +94,9 @@ def _area(summary: Summary, curves: Curves) -> Figure | None:
     size.plot(curves["area_time_ps"], curves["area_size"], color=LIQUID, drawstyle="steps-mid")
     size.set_ylabel("S₆ in the droplet")
     size.set_ylim(bottom=0)
-    size.set_xlabel(time_axis(bool(_fact(summary, "accelerated_stages"))))
-    headline(figure, f"{_title(summary)}: growth of the main droplet")
-    footnote(figure, _fact(summary, "growth_verdict"))
+    size.set_xlabel(time_axis(bool(fact_of(summary, "accelerated_stages"))))
+    headline(figure, f"{run_title(summary)}: growth of the main droplet")
+    footnote(figure, fact_of(summary, "growth_verdict"))
     return figure
 
 
@@ -132,7 +122,7 @@ def _coloured_track(axes: Axes, time: np.ndarray, track: np.ndarray) -> LineColl
 def _msd(axes: Axes, summary: Summary, lag: np.ndarray, msd: np.ndarray) -> None:
     """The MSD beside 4 D t of the likelihood estimate and the straight line through all lags."""
     axes.plot(lag, msd, color=MEASURED, label="MSD of the track")
-    gls = _estimate(summary, "centroid_diffusivity_gls")
+    gls = known_estimate(summary, "centroid_diffusivity_gls")
     if gls:
         slope = 4.0 * float(gls["value"]) / NM2_PER_PS_IN_NM2_PER_S
         interval = interval_of(gls)
@@ -140,7 +130,7 @@ def _msd(axes: Axes, summary: Summary, lag: np.ndarray, msd: np.ndarray) -> None
             low, high = (4.0 * x / NM2_PER_PS_IN_NM2_PER_S * lag for x in interval)
             axes.fill_between(lag, low, high, color=FITTED, alpha=0.2, linewidth=0)
         axes.plot(lag, slope * lag, color=FITTED, label=f"4 D t, likelihood of the steps\nD = {estimate_text(gls)}")
-    line = _estimate(summary, "centroid_diffusivity_straight_line")
+    line = known_estimate(summary, "centroid_diffusivity_straight_line")
     if line and len(lag) > 2:
         slope = 4.0 * float(line["value"]) / NM2_PER_PS_IN_NM2_PER_S
         # Least squares: the line of this slope passes through the mean of the lags that it was fitted to.
@@ -161,7 +151,7 @@ def _msd(axes: Axes, summary: Summary, lag: np.ndarray, msd: np.ndarray) -> None
 
 
 def _motion(summary: Summary, curves: Curves) -> Figure | None:
-    if not _has(curves, "track_time_ps", "track_xy_nm", "msd_nm2"):
+    if not has_curves(curves, "track_time_ps", "track_xy_nm", "msd_nm2"):
         return None
     time, track, msd = (np.asarray(curves[k], float) for k in ("track_time_ps", "track_xy_nm", "msd_nm2"))
     figure = new_figure(3.9)
@@ -175,12 +165,12 @@ def _motion(summary: Summary, curves: Curves) -> Figure | None:
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, columnspacing=1.2)
     left.set_title("track of the matter of the main droplet", loc="left")
     right.set_title("mean squared displacement, [95 % interval]", loc="left")
-    headline(figure, f"{_title(summary)}: motion of the main droplet")
+    headline(figure, f"{run_title(summary)}: motion of the main droplet")
     return figure
 
 
 def _force(summary: Summary, curves: Curves) -> Figure | None:
-    if not _has(curves, "force_time_ps", "force_pN", "force_null_quantiles"):
+    if not has_curves(curves, "force_time_ps", "force_pN", "force_null_quantiles"):
         return None
     quantiles = np.asarray(curves["force_null_quantiles"], float)
     quantiles = quantiles[np.argsort(quantiles[:, 0])]
@@ -189,7 +179,7 @@ def _force(summary: Summary, curves: Curves) -> Figure | None:
     axes = figure.subplots()
     band = f"free droplet, {100 * low_p:g} to {100 * high_p:g} % of the frames"
     axes.axhspan(low, high, color=REFERENCE, alpha=0.2, linewidth=0, label=band)
-    null, mean = _estimate(summary, "brownian_force_null"), _estimate(summary, "mean_force")
+    null, mean = known_estimate(summary, "brownian_force_null"), known_estimate(summary, "mean_force")
     if null:
         text = f"free droplet, mean {number_text(float(null['value']), None, str(null['unit']))}"
         axes.axhline(float(null["value"]), color=INK, linestyle="--", linewidth=1.0, label=text)
@@ -209,8 +199,8 @@ def _force(summary: Summary, curves: Curves) -> Figure | None:
     axes.set_ylabel("apparent force |F| (pN)")
     axes.margins(x=0.01)
     legend_above(axes, 3)
-    headline(figure, f"{_title(summary)}: apparent force beside that of chance")
-    footnote(figure, _fact(summary, "force_verdict"))
+    headline(figure, f"{run_title(summary)}: apparent force beside that of chance")
+    footnote(figure, fact_of(summary, "force_verdict"))
     return figure
 
 
@@ -222,11 +212,11 @@ def _profile(axes: Axes, z: np.ndarray, value: np.ndarray, error: np.ndarray | N
 
 
 def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
-    if not _has(curves, "profile_z_nm", "profile_sulfur"):
+    if not has_curves(curves, "profile_z_nm", "profile_sulfur"):
         return None
     z = np.asarray(curves["profile_z_nm"], float)
-    net = _has(curves, "profile_net")
-    height = float(curves["lengths"][2]) if _has(curves, "lengths") else float(z[-1])
+    net = has_curves(curves, "profile_net")
+    height = float(curves["lengths"][2]) if has_curves(curves, "lengths") else float(z[-1])
     figure = new_figure(4.6 if net else 3.0)
     # Near the electrode, where the layers are, and once more over the whole height.
     grid = figure.subplots(2 if net else 1, 2, sharex="col", sharey="row", width_ratios=(1.7, 1.0), squeeze=False)
@@ -242,7 +232,7 @@ def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
         grid[1, 0].set_ylabel("net ρ of mobile ions (e/Å³)")
         grid[1, 0].set_title("all mobile ions with their signs, the fixed centres left out", loc="left")
     centres = np.empty((0, 3))
-    if _has(curves, "site_position", "site_species"):
+    if has_curves(curves, "site_position", "site_species"):
         centres = np.asarray(curves["site_position"])[np.asarray(curves["site_species"]) == MO]
     for column, top in enumerate((min(NEAR_ELECTRODE_NM, height), height)):
         for axes in grid[:, column]:
@@ -254,7 +244,7 @@ def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
         grid[-1, column].set_xlabel("z (nm), electrode at 0 (hatched)" if column == 0 else "z (nm), whole height")
     if len(centres):
         grid[0, 0].legend(loc="upper right")
-    headline(figure, f"{_title(summary)}: charge along the normal of the electrode")
+    headline(figure, f"{run_title(summary)}: charge along the normal of the electrode")
     footnote(
         figure,
         "Mean of the stationary frames; bands: 1.96 standard errors from blocks of frames.",
@@ -262,56 +252,8 @@ def _charge_density(summary: Summary, curves: Curves) -> Figure | None:
     return figure
 
 
-def binned_mean(time: np.ndarray, value: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over at most n_bins runs of equally many neighbouring rows: edges (B + 1,), means (B,).
-
-    Rows at equal spacing are meant; the last bin takes what is left over. Each row stands for the interval that
-    ends at its time.
-    """
-    rows = max(1, -(-len(time) // n_bins))
-    start = np.arange(0, len(time), rows)
-    count = np.diff(np.append(start, len(time)))
-    interval = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-    edges = np.append(time[start] - interval, time[-1])
-    return edges, np.add.reduceat(np.asarray(value, float), start) / count
-
-
-def _ledger(summary: Summary, curves: Curves) -> Figure | None:
-    names = ("ledger_time", "ledger_current", "ledger_electrons_through_centres", "ledger_units_converted")
-    if not _has(curves, *names):
-        return None
-    time, current, electrons, units = (np.asarray(curves[name], float) for name in names)
-    figure = new_figure(4.2)
-    rows = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, 1.3))
-    edges, mean = binned_mean(time, current, CURRENT_BINS)
-    rows[0].stairs(mean, edges, color=MEASURED, fill=True, alpha=0.35, linewidth=0)
-    rows[0].stairs(mean, edges, color=MEASURED, linewidth=1.0)
-    rows[0].axhline(0.0, color=MUTED, linewidth=0.7)
-    rows[0].set_ylabel("current (e/ps)")
-    rows[0].set_title(f"electrons into the sulfur, mean over {edges[1] - edges[0]:.3g} ps", loc="left")
-    rows[1].plot(time, electrons, color=MEASURED, drawstyle="steps-post", label="electrons passed through the centres")
-    rows[1].plot(
-        time,
-        ELECTRONS_PER_UNIT * units,
-        color=FITTED,
-        linestyle="--",
-        drawstyle="steps-post",
-        label="10 × converted units (6 Li₂S each)",
-    )
-    rows[1].set_ylabel("electrons (e)")
-    rows[1].set_xlabel(CONVERSION_CLOCK)
-    begin = _fact(summary, "nucleation_time_ps")
-    if begin is not None:
-        for axes in rows:
-            axes.axvline(float(begin), color=INK, linestyle=":", linewidth=1.3)
-        rows[1].plot([], [], color=INK, linestyle=":", linewidth=1.3, label=f"nucleation of Li₂S, {begin:g} ps")
-    legend_above(rows[1], 3)
-    headline(figure, f"{_title(summary)}: charge transfer")
-    return figure
-
-
 def _conversion(summary: Summary, curves: Curves) -> Figure | None:
-    if not _has(curves, "react_time_ps", "react_area_nm2", "react_size", "react_converted"):
+    if not has_curves(curves, "react_time_ps", "react_area_nm2", "react_size", "react_converted"):
         return None
     time = curves["react_time_ps"]
     figure = new_figure(4.0)
@@ -319,7 +261,7 @@ def _conversion(summary: Summary, curves: Curves) -> Figure | None:
     area.plot(time, curves["react_area_nm2"], "-", color=MEASURED, linewidth=0.8, marker=".", markersize=3.5)
     area.set_ylabel("projected area (nm²)")
     area.set_ylim(bottom=0)
-    ratio = _estimate(summary, "area_ratio_after_conversion")
+    ratio = known_estimate(summary, "area_ratio_after_conversion")
     if ratio:
         area.set_title(f"area per unit, after / before = {estimate_text(ratio)}", loc="left")
     size.plot(time, curves["react_size"], color=LIQUID, drawstyle="steps-mid", label="sulfur beads in the droplet")
@@ -327,12 +269,12 @@ def _conversion(summary: Summary, curves: Curves) -> Figure | None:
     size.set_ylabel("beads")
     size.set_ylim(bottom=0)
     size.set_xlabel(CONVERSION_CLOCK)
-    begin = _fact(summary, "nucleation_time_ps")
+    begin = fact_of(summary, "nucleation_time_ps")
     if begin is not None:
         area.axvline(float(begin), color=INK, linestyle=":", linewidth=1.3)
         size.axvline(float(begin), color=INK, linestyle=":", linewidth=1.3, label=f"nucleation, {begin:g} ps")
     legend_above(size, 3)
-    headline(figure, f"{_title(summary)}: the converting droplet")
+    headline(figure, f"{run_title(summary)}: the converting droplet")
     return figure
 
 
@@ -353,7 +295,7 @@ def _structure(summary: Summary, curves: Curves) -> Figure | None:
     axes.set_ylabel("pair distribution g(r)")
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper right")
-    headline(figure, f"{_title(summary)}: pair distributions")
+    headline(figure, f"{run_title(summary)}: pair distributions")
     footnote(figure, "Second half of the last stage; bands: 1.96 standard errors from blocks of frames.")
     return figure
 
@@ -365,8 +307,12 @@ RUN_FIGURES: dict[str, _Draw] = {
     "motion": _motion,
     "force": _force,
     "charge_density": _charge_density,
-    "ledger": _ledger,
+    "ledger": ledger_figure,
     "conversion": _conversion,
+    "charge_sharing": charge_sharing_figure,
+    "events": events_figure,
+    "cycles": cycles_figure,
+    "grains": grains_figure,
     "structure": _structure,
 }
 

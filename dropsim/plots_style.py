@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -29,6 +30,7 @@ FITTED = "#C8501E"
 REFERENCE = "#7A7A7A"
 SOLID = "#0B3C74"
 LIQUID = "#E69F00"
+INTERMEDIATE = "#CC79A7"
 CENTRE = "#00897B"
 
 STYLE: dict[str, Any] = {
@@ -112,6 +114,27 @@ def time_axis(accelerated: bool) -> str:
 def known(estimate: Mapping[str, Any] | None) -> bool:
     """Whether an estimate of summary.json has a value."""
     return estimate is not None and estimate.get("value") is not None
+
+
+def known_estimate(summary: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """An estimate of a run's summary, None where it has no value."""
+    estimate = summary.get("estimates", {}).get(key)
+    return estimate if known(estimate) else None
+
+
+def fact_of(summary: Mapping[str, Any], key: str) -> Any:
+    """A fact of a run's summary, None where it is not there."""
+    return summary.get("facts", {}).get(key)
+
+
+def run_title(summary: Mapping[str, Any]) -> str:
+    """What a run is called on its figures."""
+    return str(summary.get("title") or summary.get("name") or "run")
+
+
+def has_curves(curves: Mapping[str, np.ndarray], *names: str) -> bool:
+    """Whether all of these arrays are there and not empty."""
+    return all(name in curves and np.size(curves[name]) for name in names)
 
 
 def interval_of(estimate: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -140,7 +140,8 @@ def radial_charge(
 
     n(r) = <sum of electrons in the shell> / <units in the shell>
 
-    relative_position: T arrays (M_t, 3) nm about the centroid, in one piece; electrons: T arrays (M_t,).
+    relative_position: T arrays (M_t, 3) nm about the centroid, in one piece; electrons: T arrays (M_t,), each over its
+    own mean where a growing charge shall not show as an error.
     Error: block error of the ratio, linearised. Raises AnalysisError without frames or with fewer units than shells.
     """
     if not relative_position or len(relative_position) != len(electrons):

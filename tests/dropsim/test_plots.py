@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 import dropsim.plots as plots
 from dropsim.plots_frame import Scene, centred, draw_view
 from dropsim.plots_overview import frame_times
-from dropsim.plots_run import binned_mean
+from dropsim.plots_reaction import binned_mean
 from dropsim.plots_study import VERDICT_COLOURS, wrap_text
 from dropsim.plots_style import INK, number_text
 from dropsim.plots_tier import conversion_end, electrons_per_unit, event_window, frame_current_fA
 
 LENGTHS = np.array([6.0, 5.0, 4.0])
-SIGMA = np.array([0.4, 0.6, 0.65, 0.5, 0.4, 0.4])
+SIGMA = np.array([0.4, 0.6, 0.65, 0.5, 0.5, 0.4, 0.4, 0.4])
 PROTOCOL = ({"potential_V": -0.5, "duration_s": 12.0}, {"potential_V": 0.5, "duration_s": 12.0})
 
 
@@ -54,7 +54,7 @@ def run_curves(seed=0):
         "final_species": species,
         "lengths": LENGTHS,
         "site_position": np.array([[1.5, 2.5, 0.15], [4.5, 2.5, 0.15], [1.2, 2.5, 0.0]]),
-        "site_species": np.array([4, 4, 5]),
+        "site_species": np.array([6, 6, 7]),
         "sigma": SIGMA,
         "area_time_ps": time,
         "area_nm2": area * (1 + 0.05 * rng.normal(size=time.size)),
@@ -83,6 +83,27 @@ def run_curves(seed=0):
         "ledger_electrons_through_centres": electrons,
         "ledger_units_converted": electrons // 10,
         "ledger_lithium_from_reservoir": electrons,
+        "ledger_electrons": electrons,
+        "ledger_current_total": np.diff(electrons, prepend=0) / 0.2,
+        "ledger_charge": electrons.astype(float),
+        "ledger_potential": np.where(checks < 134.0, -0.1, np.where(checks < 136.0, np.nan, 0.2)),
+        "cycle_start_ps": np.array([120.0, 134.0, 136.0]),
+        "cycle_end_ps": np.array([134.0, 136.0, 140.0]),
+        "cycle_kind": np.array([0, 2, 1]),
+        "cycle_charge_e": np.array([110.0, 0.0, -40.0]),
+        "cycle_sulfur_coverage": np.array([0.12, 0.12, 0.2]),
+        "cycle_solid_coverage": np.array([0.08, 0.08, 0.0]),
+        "thirds_time_ps": np.arange(121.0, 134.0),
+        "thirds_electrons": rng.uniform(0.0, 2.0, (13, 3)),
+        "radial_charge_nm": np.linspace(0.3, 1.8, 6),
+        "radial_charge": rng.uniform(0.8, 1.2, 6),
+        "radial_charge_error": np.append(np.full(5, 0.1), np.nan),
+        "events_release": np.minimum(1 + np.arange(checks.size) // 30, 2),
+        "grain_position": rng.uniform(1.0, 4.0, (12, 3)),
+        "grain_label": np.arange(12) % 2,
+        "grain_units": np.array([6, 6]),
+        "grain_size_nm": np.array([1.2, 1.7]),
+        "grain_nucleus_position": rng.uniform(1.0, 4.0, (2, 3)),
         "rdf_Li-S6_nm": np.arange(0.01, 2.0, 0.02),
         "rdf_Li-S6": 1.0 + 3.0 * np.exp(-(((np.arange(0.01, 2.0, 0.02) - 0.46) / 0.05) ** 2)),
         "rdf_Li-S6_error": np.full(100, 0.05),
@@ -99,6 +120,7 @@ def run_summary():
             "centroid_diffusivity_gls": estimate(3.0e7, 2.4e7, 3.7e7, "nm^2/s"),
             "centroid_diffusivity_straight_line": estimate(2.0e7, None, None, "nm^2/s"),
             "area_ratio_after_conversion": estimate(0.66, 0.5, 0.82, "1"),
+            "charge_inner": estimate(1.25, 1.1, 1.4, "e"),
             "mean_force": estimate(1389.0, 1200.0, 1560.0, "pN"),
             "brownian_force_null": estimate(1340.0, 1340.0, 1340.0, "pN"),
         },
@@ -108,6 +130,9 @@ def run_summary():
             "growth_verdict": "ambiguous: the interval allows n = 1 of either kind",
             "force_verdict": "no directed force beyond chance: 12.00 pN, error 30.00 pN per axis, p = 0.32",
             "nucleation_time_ps": 128.4,
+            "charge_sharing": {"verdict": "inner minus outer third 0.02 e: shared by the whole droplet"},
+            "appearance": {"verdict": "Li2S2 appeared 3 before Li2S: two-step"},
+            "cycles": [{"reduced": 110.0, "oxidised": 40.0, "balance": 0.364, "peak_gap": None}],
         },
     }
 
@@ -147,8 +172,20 @@ WORDS = {
         "No directed force beyond chance",
     ],
     "charge_density": ["|ρ| of sulfur beads (e/Å³)", "net ρ of mobile ions (e/Å³)", "z (nm)", "Mo centres"],
-    "ledger": ["current (e/ps)", "electrons (e)", "time (ps, compressed reaction clock)", "128.4 ps"],
+    "ledger": [
+        "current (e/ps)",
+        "electrons (e)",
+        "time (ps, compressed reaction clock)",
+        "128.4 ps",
+        "E (V)",
+        "open circuit",
+        "A/cm²",
+    ],
     "conversion": ["projected area (nm²)", "beads", "time (ps, compressed", "0.66 [0.50, 0.82]", "128.4 ps"],
+    "charge_sharing": ["electrons per S₆", "inner third, mean 1.25", "Shared by the whole droplet".lower(), "95 %"],
+    "events": ["events so far", "release (2)", "two-step"],
+    "cycles": ["half cycle", "net charge passed (e)", "110 e in, 40 e out (36 %)", "share of the electrode covered"],
+    "grains": ["size l (nm)", "nucleus", "drawn at random"],
     "structure": ["distance r (nm)", "pair distribution g(r)", "Li–S6"],
 }
 
@@ -186,6 +223,10 @@ NEEDED = {
     "charge_density": "profile_sulfur",
     "ledger": "ledger_units_converted",
     "conversion": "react_size",
+    "charge_sharing": "thirds_electrons",
+    "events": "events_release",
+    "cycles": "cycle_charge_e",
+    "grains": "grain_label",
     "structure": "rdf_Li-S6_nm",
 }
 
@@ -213,7 +254,7 @@ def test_a_run_without_centres_estimates_or_fits_is_drawn_too(tmp_path):
     for name in ("growth_time_ps", "profile_net", "profile_sulfur_error"):
         del curves[name]
     curves["site_position"], curves["site_species"] = np.empty((0, 3)), np.empty(0, int)
-    curves |= {k: v[:1] for k, v in curves.items() if k.startswith("ledger_")}
+    curves |= {k: v[:1] for k, v in curves.items() if k.startswith(("ledger_", "events_"))}
     written = plots.plot_run(tmp_path, {"name": "bare"}, curves)
     assert len(written) == 2 * len(plots.RUN_FIGURES)
     words = written_words(tmp_path / "figures" / "area.svg")
@@ -304,7 +345,7 @@ def test_nearer_beads_cover_farther_ones_and_hidden_centres_are_ringed():
         x, y = axes.transData.transform((3.0, 2.5 if view == "top" else 2.0)).round().astype(int)
         red, _, blue = image[image.shape[0] - y, x]
         assert (red > blue) == (colour == "amber")
-    sites = {"site_position": np.array([[3.0, 2.5, 0.15]]), "site_species": np.array([4])}
+    sites = {"site_position": np.array([[3.0, 2.5, 0.15]]), "site_species": np.array([6])}
     axes, _, _ = rendered(scene([[3.0, 2.5, 1.0]], [1], **sites), "top")
     assert sum(isinstance(c, EllipseCollection) for c in axes.collections) == 3
 
