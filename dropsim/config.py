@@ -347,8 +347,12 @@ class ReactionConfig(Section):
 
 
 class ProtocolStep(Section):
-    potential_V: Finite
+    potential_V: Annotated[Finite, Field(description="E at the start of the step; at open circuit of no meaning")]
     duration_s: Positive
+    potential_end_V: Annotated[Finite | None, Field(description="E at its end, reached linearly; none: E is held")] = (
+        None
+    )
+    open_circuit: Annotated[bool, Field(description="no potential is imposed, and no current flows")] = False
 
 
 class KineticsConfig(Section):
@@ -387,8 +391,12 @@ class KineticsConfig(Section):
     )
     contact_angle_deg: Annotated[float, Field(gt=0, le=180)] = 90.0
     centre_density_per_nm2: Positive = 0.025
+    kinetics: Annotated[
+        Literal["butler-volmer", "marcus"], Field(description="how the rates depend on the potential")
+    ] = "butler-volmer"
+    reorganisation_energy_eV: Annotated[Positive, Field(description="lambda, where kinetics is marcus")] = 0.5
     rate_constant_per_s: Annotated[
-        Positive, Field(description="k0 per contact and slot; default: k_in = 100/s at -0.5 V and alpha 0.3")
+        Positive, Field(description="k0 per contact and slot, at E0; default: k_in = 100/s at -0.5 V and alpha 0.3")
     ] = 0.3
     transfer_coefficient: Fraction = 0.30
     standard_potential_V: Finite = 0.0
@@ -399,7 +407,30 @@ class KineticsConfig(Section):
     ] = None
     nucleation_barrier: NonNegative = 0.05
     front_acceleration: Annotated[float, Field(ge=1)] = 10.0
-    dissolution_rate_per_s: Positive = 0.1
+    dissolution_rate_per_s: Annotated[
+        Positive, Field(description="at which a liquid unit without electrons leaves, above E0")
+    ] = 1.0
+    opening_rate_per_s: Annotated[
+        NonNegative, Field(description="k_open of a solid unit within the tunnelling range, above E0")
+    ] = 1.0
+    opening_barrier_kT: Annotated[
+        NonNegative, Field(description="W: places of the first layer open with k_open exp(-W), in the first charge")
+    ] = 3.0
+    opening_barrier_later_kT: Annotated[NonNegative, Field(description="W in later charges")] = 0.3
+    tunnelling_range_nm: Annotated[
+        Positive, Field(description="farthest that solid may be from a wired centre and exchange electrons")
+    ] = 3.0
+    hop_rate_per_s: Annotated[
+        Positive | None,
+        Field(description="k_hop between neighbours, for the collectivity index Theta only; none: infinitely fast"),
+    ] = None
+    grains_per_unit: Annotated[
+        NonNegative, Field(description="mean number of crystal nuclei per unit of a converted droplet; at least one")
+    ] = 1.0e-3
+    amorphous_below_nm: Annotated[NonNegative, Field(description="size below which a grain counts as amorphous")] = 1.5
+    droplets_per_um2: Annotated[
+        NonNegative, Field(description="droplets per area of electrode, for currents and charges per area; put in")
+    ] = 50.0
     film_height_nm: Positive = 100.0
     supply_radius_nm: Annotated[
         Positive | None, Field(description="cylinder that feeds the droplet; None: never depleted")
@@ -410,6 +441,48 @@ class KineticsConfig(Section):
     realisations: Annotated[int, Field(ge=2, le=10000)] = 64
     frame_s: Annotated[Positive, Field(description="spacing of the virtual TEM frames")] = 0.4
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
+
+
+class SingleMoleculeConfig(Section):
+    """The same electrode without centres: one ion at a time on a patch of bare metal, over seconds.
+
+    Electrolyte, film, protocol, frames, seed, and the dissolution of solid are those of [kinetics].
+    """
+
+    enabled: Annotated[bool, Field(description="whether to run it beside the droplet tier")] = False
+    area_um2: Annotated[Positive, Field(description="patch of electrode")] = 1.0
+    realisations: Annotated[int, Field(ge=2, le=10000)] = 16
+    leap_s: Annotated[Positive, Field(le=1.0, description="longest leap of the jump process")] = 0.1
+    exchange_rate_per_s: Annotated[
+        NonNegative, Field(description="at which the film's Li2S6 is replaced from beside the patch; 0: closed")
+    ] = 0.0
+    site_density_per_nm2: Annotated[Positive, Field(description="places for adsorbed ions")] = 1.0
+    adsorption_velocity_nm_per_s: Annotated[NonNegative, Field(description="k_a of Li2S6")] = 2.0
+    desorption_rate_per_s: Annotated[NonNegative, Field(description="k_d of Li2S6 without electrons")] = 6.0
+    intermediate_adsorption_velocity_nm_per_s: Annotated[NonNegative, Field(description="k_a of Li2S2")] = 10.0
+    release_rate_per_s: Annotated[Positive, Field(description="at which Li2S2 leaves the metal")] = 10.0
+    surface_rate_constant_per_s: Annotated[
+        NonNegative, Field(description="k0 per slot of an adsorbed ion; particles by 25 s at -0.5 V")
+    ] = 0.02
+    surface_transfer_coefficient: Annotated[Fraction, Field(description="alpha without centres")] = 0.04
+    branch_potential_V: Annotated[
+        Finite, Field(description="at which half of the ions with four electrons go on to Li2S where they are")
+    ] = -0.5
+    branch_width_V: Annotated[Positive, Field(description="of b(E); default: a share of 0.05 at -0.1 V")] = 0.136
+    particle_velocity_nm_per_s: Annotated[Positive, Field(description="k_s of Li2S2 onto its particles")] = 1.0e6
+    solubility_mM: Annotated[Positive, Field(description="c_eq of Li2S2 over a flat face")] = 0.03
+    capillary_length_nm: Annotated[Positive, Field(description="l_c = 2 gamma Omega / kT of Li2S2")] = 1.0
+    intermediate_volume_nm3: Annotated[Positive, Field(description="Omega of Li2S2")] = 0.06
+    nucleation_prefactor_per_nm3_s: Annotated[NonNegative, Field(description="A of J = A exp(-B/ln^2 S)")] = 3.0
+    nucleation_barrier: Annotated[
+        NonNegative | None, Field(description="B; none: (2 pi/3) l_c^3/Omega, that of a sphere")
+    ] = None
+    rod_velocity_nm_per_s: Annotated[NonNegative, Field(description="k_r of Li2S2 onto a rod's faces, at E0")] = 1.0e4
+    rod_nucleation_prefactor_per_nm3_s: Annotated[NonNegative, Field(description="A_r of rods out of Li2S2")] = 1.0e-10
+    rod_nucleation_barrier: Annotated[NonNegative | None, Field(description="B_r; none: as the particles'")] = None
+    rod_seed_nm: Annotated[Positive, Field(description="width up to which a rod is a cube")] = 1.0
+    rod_growth_ratio: Annotated[float, Field(ge=1, le=1000, description="speed of ends over sides")] = 10.0
+    rod_capture_nm: Annotated[Positive, Field(description="reach within which Li2S joins a rod")] = 1000.0
 
 
 class Config(Section):
@@ -427,6 +500,7 @@ class Config(Section):
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     reaction: ReactionConfig = ReactionConfig()
     kinetics: KineticsConfig = KineticsConfig()
+    single_molecule: SingleMoleculeConfig = SingleMoleculeConfig()
 
     @model_validator(mode="after")
     def _combinations(self) -> Config:
