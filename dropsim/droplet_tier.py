@@ -18,7 +18,8 @@ from dropsim.errors import AnalysisError, ConfigError
 from dropsim.kinetics import growth_laws
 from dropsim.kinetics.calibration import calibrated_interface_velocity, calibrated_nucleation_rate
 from dropsim.kinetics.droplet import DropletSolution, solve_droplet
-from dropsim.kinetics.parameters import KineticParameters, PotentialStep
+from dropsim.kinetics.parameters import KineticParameters
+from dropsim.kinetics.protocol import PotentialStep, as_step
 from dropsim.kinetics.stochastic import simulate_droplets
 from dropsim.observables.diffusion import covariance_estimator, gls_diffusivity, ordinary_msd_fit
 from dropsim.observables.estimate import Estimate
@@ -89,7 +90,7 @@ def kinetic_parameters(
         parameters = calibrated(parameters, open_rates, table.calibration_radius_nm, table.calibration_time_s)
     except ValueError as error:
         raise ConfigError(f"kinetics: {error}") from error
-    return parameters, tuple(PotentialStep(s.potential_V, s.duration_s) for s in table.protocol), unused
+    return parameters, tuple(as_step(entry) for entry in table.protocol), unused
 
 
 def calibrated(

@@ -32,14 +32,14 @@ def reached_volume(radius: Array, cosine: Array, centre_density: Array, tunnelli
     tunnelling_range: l, nm; depth: d, nm, at most how far from the electrode (infinite: the whole reach). Returns nm^3.
     """
     height = jnp.minimum(jnp.minimum(depth, tunnelling_range), radius * (1.0 - cosine))
-    total = jnp.zeros_like(radius * centre_density)
-    # A sum of scalars, not an axis: the same few operations under any batching.
-    for node, weight in zip(_NODES.tolist(), _WEIGHTS.tolist(), strict=True):
-        z = height * node
-        section = jnp.pi * jnp.maximum(radius**2 - (z + radius * cosine) ** 2, 0.0)
-        seen = -jnp.expm1(-jnp.pi * centre_density * jnp.maximum(tunnelling_range**2 - z**2, 0.0))
-        total = total + weight * section * seen
-    return height * total
+    # One more axis for the nodes, last.
+    reach, density, top = (jnp.expand_dims(x, -1) for x in jnp.broadcast_arrays(radius, centre_density, height))
+    nodes = jnp.reshape(jnp.asarray(_NODES, radius.dtype), (1,) * (top.ndim - 1) + (-1,))
+    weights = jnp.reshape(jnp.asarray(_WEIGHTS, radius.dtype), nodes.shape)
+    z = top * nodes
+    section = jnp.pi * jnp.maximum(reach**2 - (z + reach * cosine) ** 2, 0.0)
+    seen = -jnp.expm1(-jnp.pi * density * jnp.maximum(tunnelling_range**2 - z**2, 0.0))
+    return height * jnp.sum(weights * section * seen, axis=-1)
 
 
 def widest_section(radius: Array, cosine: Array, tunnelling_range: Array) -> Array:

@@ -11,10 +11,12 @@ What is put in, beyond the inputs:
   (1 - x)^10, x = N_e / (10 N), so that c_eq(x) = c_sat (1 - x)^10: the loss of electrons raises the
   solubility.
 - Capture is off while E > E0; unreduced units then leave at dissolution_rate_per_s each.
-- Solid units dissolve at the same rate and eject their ten electrons. One first-order law: a placeholder that
-  has neither the slow first layer nor the limited reach of electron tunnelling into thick Li2S.
+- Solid units open by the rules of `charging`: an opened unit is liquid with ten electrons, which leave through the
+  contacts before the unit does. The barrier of the first layer is that of later charges once a charge has begun on
+  solid.
 - Conversion passes every electron of the pool on to the solid at once; from then on the pool is empty and
   injected electrons are solid at the pace N_c chi k_in (units per second).
+- At open circuit no electron passes: the droplet gathers on, and a pool that nucleates converts N_e / 10 units.
 - A remnant smaller than the seed disperses when a reduction begins; crystal that is left covers the centres.
 """
 
@@ -25,18 +27,17 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import diffrax
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jax import Array
 from numpy.typing import ArrayLike, NDArray
+from scipy.integrate import LSODA
+from scipy.optimize import brentq
 
 from dropsim import units
 from dropsim.errors import SimulationError
-from dropsim.kinetics import growth_laws
+from dropsim.kinetics import charging, growth_laws
 from dropsim.kinetics.parameters import (
     CLOSURE_NOTE,
     DEFAULT_PROTOCOL,
@@ -45,10 +46,10 @@ from dropsim.kinetics.parameters import (
     LITHIUM_PER_LIQUID_UNIT,
     LITHIUM_PER_SOLID_UNIT,
     KineticParameters,
-    PotentialStep,
     Segment,
     protocol_segments,
 )
+from dropsim.kinetics.protocol import PotentialStep
 
 NUCLEATION_HAZARD = math.log(2.0)
 FEMTOAMPERE_PER_ELECTRON_PER_S = units.ELEMENTARY_CHARGE_C * 1e15
@@ -57,10 +58,14 @@ _SLOTS = float(ELECTRONS_PER_UNIT)
 _NO_VOLUME_NM3 = 1e-7
 # The mean field cuts hazards here, 10 microseconds of waiting, so that a sharp threshold can be integrated.
 _MAX_HAZARD_PER_S = 1e5
+# Likewise the rates of electron slots, which are at equilibrium within a microsecond then.
+_MAX_SLOT_RATE_PER_S = 1e6
 # Save times are padded to whole blocks, so that few shapes are ever compiled.
 _SAVE_BLOCK = 128
 # Liquid left beside this much more solid counts as converted (it stays as liquid in the ledgers).
 _NO_LIQUID = 1e-9
+# A droplet of fewer units has vanished: the mean field would go on to shrink it for ever.
+_VANISHED = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +108,7 @@ class Law(NamedTuple):
 
     unit_volume: Any
     solid_volume: Any
+    cosine: Any  # of the contact angle
     cap_volume: Any  # 4 pi v / 3
     cap_surface: Any  # 4 pi f
     bulk_density: Any
@@ -115,19 +121,28 @@ class Law(NamedTuple):
     captures_per_electron: Any
     contact_coefficient: Any
     contact_power: Any
+    rate_constant: Any
+    first_exponent: Any  # a and b of `KineticParameters.rate_exponents`
+    second_exponent: Any
+    standard_potential: Any
+    thermal_voltage: Any
     threshold: Any
     nucleation_rate: Any
     nucleation_barrier: Any
     minimum_size: Any
     acceleration: Any
     dissolution_rate: Any
+    opening_rate: Any
+    tunnelling_range: Any
 
 
 class Drive(NamedTuple):
-    """What the protocol imposes: k_in + k_out (1/s), p = k_in / (k_in + k_out), and switches as 0 or 1."""
+    """What the protocol imposes on a piece of time, counted from its start, and switches as 0 or 1."""
 
-    total_rate: Any
-    nernst: Any
+    potential: Any  # V, at the start
+    slope: Any  # V/s
+    connected: Any
+    barrier_rate: Any  # k_open exp(-W), 1/s
     oxidising: Any
     crystal: Any
 
@@ -142,14 +157,17 @@ class Droplet(NamedTuple):
     injected: Any
     ejected: Any
     hazard: Any
+    open_share: Any
 
 
 def build_law(parameters: KineticParameters) -> Law:
     """The traced constants of a parameter set."""
     angle = parameters.contact_angle_deg
+    first, second = parameters.rate_exponents
     values = Law(
         unit_volume=parameters.unit_volume_nm3,
         solid_volume=parameters.solid_volume_nm3,
+        cosine=1.0 - growth_laws.cap_height(1.0, angle),
         cap_volume=4.0 / 3.0 * math.pi * growth_laws.cap_volume_factor(angle),
         cap_surface=4.0 * math.pi * growth_laws.cap_area_factor(angle),
         bulk_density=parameters.bulk_density_per_nm3,
@@ -162,21 +180,43 @@ def build_law(parameters: KineticParameters) -> Law:
         captures_per_electron=1.0 / parameters.electrons_per_capture,
         contact_coefficient=parameters.contact_coefficient,
         contact_power=parameters.contact_power,
+        rate_constant=parameters.rate_constant_per_s,
+        first_exponent=first,
+        second_exponent=second,
+        standard_potential=parameters.standard_potential_V,
+        thermal_voltage=units.thermal_voltage_V(parameters.temperature_K),
         threshold=parameters.threshold,
         nucleation_rate=parameters.nucleation_rate_per_s,
         nucleation_barrier=parameters.nucleation_barrier,
         minimum_size=parameters.minimum_size_units,
         acceleration=parameters.front_acceleration,
         dissolution_rate=parameters.dissolution_rate_per_s,
+        opening_rate=parameters.opening_rate_per_s,
+        tunnelling_range=parameters.tunnelling_range_nm,
     )
     return Law(*(np.float64(value) for value in values))
 
 
-def build_drive(parameters: KineticParameters, segment: Segment, crystal: bool) -> Drive:
-    """The drive of one protocol segment."""
-    rates = parameters.total_rate_per_s(segment.potential_V)
-    nernst = parameters.nernst_fraction(segment.potential_V)
-    return Drive(np.float64(rates), np.float64(nernst), np.float64(segment.oxidising), np.float64(crystal))
+def build_drive(
+    parameters: KineticParameters, segment: Segment, crystal: bool, opened_before: bool = False, start_s: float = -1.0
+) -> Drive:
+    """The drive of one protocol segment, from start_s within it (before it: from its start)."""
+    slope = (segment.end_V - segment.start_V) / (segment.end_s - segment.start_s)
+    values = Drive(
+        potential=segment.potential_V(max(start_s, segment.start_s)),
+        slope=slope,
+        connected=segment.connected,
+        barrier_rate=barrier_rate(parameters, opened_before),
+        oxidising=segment.oxidising,
+        crystal=crystal,
+    )
+    return Drive(*(np.float64(value) for value in values))
+
+
+def barrier_rate(parameters: KineticParameters, opened_before: bool) -> float:
+    """k_open exp(-W) in 1/s, of the first charge or of later ones."""
+    barrier = parameters.opening_barrier_later_kT if opened_before else parameters.opening_barrier_kT
+    return parameters.opening_rate_per_s * math.exp(-barrier)
 
 
 # --- the laws, shared with the jump process -------------------------------------------------------------
@@ -187,6 +227,18 @@ def cap_radius(law: Law, liquid: Array, solid: Array) -> Array:
     volume = liquid * law.unit_volume + solid * law.solid_volume
     exists = volume > _NO_VOLUME_NM3
     return jnp.where(exists, jnp.cbrt(jnp.where(exists, volume, 1.0) / law.cap_volume), 0.0)
+
+
+def slot_rates(law: Law, potential: Array, connected: Array) -> tuple[Array, Array]:
+    """k_in + k_out in 1/s and p = k_in / (k_in + k_out) = 1 / (1 + exp(f eta)) at a potential in V.
+
+    k_in = k0 exp[-a f eta - b (f eta)^2], k_out = k_in exp(f eta); no rate without connection.
+    """
+    reduced = (potential - law.standard_potential) / law.thermal_voltage
+    common = law.rate_constant * jnp.exp(-law.second_exponent * reduced**2)
+    enters = common * jnp.exp(-law.first_exponent * reduced)
+    leaves = common * jnp.exp((1.0 - law.first_exponent) * reduced)
+    return connected * (enters + leaves), 0.5 * (1.0 - jnp.tanh(0.5 * reduced))
 
 
 def contact_number(law: Law, radius: Array) -> Array:
@@ -252,22 +304,46 @@ def crystallisation_hazard(law: Law, liquid: Array, reduced: Array) -> Array:
     return jnp.where(active, law.nucleation_rate * liquid * jnp.exp(-law.nucleation_barrier / safe**2), 0.0)
 
 
+def solid_opening(law: Law, solid: Array, open_share: Array, barrier: Array) -> tuple[Array, Array]:
+    """Units of a crystal that open per second, and the growth of the open share of its first layer, 1/s.
+
+    The crystal is a cap of its own volume on the electrode, and its N_c contacts lie at random under it: see
+    `charging`.
+    """
+    radius = cap_radius(law, jnp.zeros_like(solid), solid)
+    reached, first_layer = reached_units(law, radius)
+    return charging.opening_rates(reached, first_layer, open_share, law.opening_rate, barrier)
+
+
+def reached_units(law: Law, radius: Array) -> tuple[Array, Array]:
+    """Solid units of a crystalline cap within the tunnelling range, and those of them in its first layer."""
+    section = charging.widest_section(radius, law.cosine, law.tunnelling_range)
+    exists = section > 0.0
+    density = jnp.where(exists, contact_number(law, radius) / jnp.where(exists, section, 1.0), 0.0)
+    reach = (radius, law.cosine, density, law.tunnelling_range)
+    whole = charging.reached_volume(*reach, jnp.full_like(radius, jnp.inf))
+    # One unit is one layer thick.
+    layer = charging.reached_volume(*reach, jnp.cbrt(law.solid_volume))
+    return whole / law.solid_volume, layer / law.solid_volume
+
+
 class Rates(NamedTuple):
     """Instantaneous rates in 1/s, and what was needed for them."""
 
     gathered: Any
-    dissolved_liquid: Any
-    dissolved_solid: Any
+    dissolved: Any
+    opened: Any
     converted: Any
     injected: Any
     ejected: Any
     hazard: Any
+    opening: Any
     probability: Any
     damkohler: Any
 
 
-def droplet_rates(droplet: Droplet, law: Law, drive: Drive) -> Rates:
-    """All rates of the mean-field droplet in the well-mixed limit (k_hop -> infinity).
+def droplet_rates(time: Array, droplet: Droplet, law: Law, drive: Drive) -> Rates:
+    """All rates of the mean-field droplet in the well-mixed limit (k_hop -> infinity), `time` into the drive.
 
     injected J_in = N_c k_in (10 - n), ejected J_out = N_c k_out n with n = N_e / N; gathered
     4 pi f D R [kR / (D + kR)] (c_inf - c_eq(x)).
@@ -276,13 +352,14 @@ def droplet_rates(droplet: Droplet, law: Law, drive: Drive) -> Rates:
     reduced = reduced_fraction(droplet.liquid, droplet.electrons)
     reducing, liquid_only = 1.0 - drive.oxidising, 1.0 - drive.crystal
     converting = reducing * drive.crystal
-    slot_rate = contact_number(law, radius) * drive.total_rate * _SLOTS
+    total_rate, nernst = slot_rates(law, drive.potential + drive.slope * time, drive.connected)
+    slot_rate = contact_number(law, radius) * jnp.minimum(total_rate, _MAX_SLOT_RATE_PER_S) * _SLOTS
     # A converting droplet's pool is empty: every injected electron is in the solid, none comes back.
     # The front runs at full pace through N = 0, where the solver looks for its end.
-    front = converting * slot_rate * drive.nernst * law.acceleration
+    front = converting * slot_rate * nernst * law.acceleration
     pool = jnp.where(droplet.liquid > 0.0, (1.0 - converting) * slot_rate, 0.0)
-    injected = pool * drive.nernst * (1.0 - reduced)
-    ejected = pool * (1.0 - drive.nernst) * reduced
+    injected = pool * nernst * (1.0 - reduced)
+    ejected = pool * (1.0 - nernst) * reduced
 
     density = law.bulk_density - droplet.taken * law.per_supply_volume
     interface = interface_rate(law, radius, density, reduced)
@@ -292,83 +369,103 @@ def droplet_rates(droplet: Droplet, law: Law, drive: Drive) -> Rates:
     gathers = reducing * liquid_only
     gathered = gathers * conductance * (density - law.saturation * bare_fraction(reduced))
 
-    liquid_lost = drive.oxidising * law.dissolution_rate * droplet.liquid * bare_fraction(reduced)
-    solid_lost = drive.oxidising * law.dissolution_rate * droplet.solid
+    opened, opening = solid_opening(law, droplet.solid, droplet.open_share, drive.barrier_rate)
     return Rates(
         gathered=gathered,
-        dissolved_liquid=liquid_lost,
-        dissolved_solid=solid_lost,
+        dissolved=drive.oxidising * law.dissolution_rate * droplet.liquid * bare_fraction(reduced),
+        opened=drive.oxidising * opened,
         converted=front / _SLOTS,
         injected=injected + front,
-        ejected=ejected + _SLOTS * solid_lost,
+        ejected=ejected,
         hazard=gathers * jnp.minimum(crystallisation_hazard(law, droplet.liquid, reduced), _MAX_HAZARD_PER_S),
+        opening=drive.oxidising * opening,
         probability=gathers * probability,
         damkohler=gathers * damkohler,
     )
 
 
-def _slope(time: Any, droplet: Droplet, args: tuple[Law, Drive]) -> Droplet:
-    rates = droplet_rates(droplet, *args)
-    return Droplet(
-        liquid=rates.gathered - rates.dissolved_liquid - rates.converted,
-        electrons=rates.injected - rates.ejected + _SLOTS * (rates.dissolved_solid - rates.converted),
-        solid=rates.converted - rates.dissolved_solid,
-        taken=rates.gathered - rates.dissolved_liquid - rates.dissolved_solid,
+@jax.jit
+def _slope(time: Array, state: Array, law: Array, drive: Array) -> Array:
+    """Time derivative of a `Droplet` in a row; `Law` and `Drive` come in rows too, which are passed quickly."""
+    rates = droplet_rates(time, Droplet(*state), Law(*law), Drive(*drive))
+    slope = Droplet(
+        liquid=rates.gathered - rates.dissolved - rates.converted + rates.opened,
+        electrons=rates.injected - rates.ejected + _SLOTS * (rates.opened - rates.converted),
+        solid=rates.converted - rates.opened,
+        taken=rates.gathered - rates.dissolved,
         injected=rates.injected,
         ejected=rates.ejected,
         hazard=rates.hazard,
+        open_share=rates.opening,
     )
+    return jnp.stack(slope)
+
+
+_jacobian = jax.jit(jax.jacfwd(_slope, argnums=1))
 
 
 # --- the solve -------------------------------------------------------------------------------------------
 
 
-def _switch(t: Any, y: Droplet, args: tuple[Law, Drive], **solver_state: Any) -> Array:
-    """Falls through 0 where a piece ends: nucleation of a liquid, or the end of its conversion.
+def _switch(state: NDArray[np.float64], drive: Drive) -> float:
+    """Falls to 0 where a piece ends: nucleation, the end of conversion, or of the droplet."""
+    droplet = Droplet(*state)
+    left = droplet.liquid + droplet.solid - _VANISHED
+    if drive.oxidising > 0.0:
+        return left
+    return droplet.liquid if drive.crystal > 0.0 else min(NUCLEATION_HAZARD - droplet.hazard, left)
 
-    The names are those by which diffrax passes its arguments, with its solver's state that is not needed
-    here.
+
+def _solve_piece(
+    law: Law, drive: Drive, duration: float, state: Droplet, times: NDArray[np.float64], rtol: float, max_steps: int
+) -> tuple[NDArray[np.float64], float, bool, NDArray[np.float64]]:
+    """Integrate to the end of a piece or its switch: (state there, time, whether it is the switch, states at times).
+
+    States after the switch are left at 0. Raises RuntimeError where the integrator gives up.
     """
-    drive = args[1]
-    return jnp.where(drive.crystal > 0.0, y.liquid + drive.oxidising, NUCLEATION_HAZARD - y.hazard)
-
-
-@eqx.filter_jit
-def _solve_piece(law: Law, drive: Drive, duration: Any, state: Droplet, times: Any, rtol: Any, max_steps: int):
-    at_times = diffrax.SubSaveAt(ts=times)
-    at_end = diffrax.SubSaveAt(t1=True)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(_slope),  # pyright: ignore[reportArgumentType]
-        diffrax.Kvaerno5(),
-        t0=jnp.zeros_like(duration),
-        t1=duration,
-        dt0=None,
-        y0=state,
-        args=(law, drive),
-        saveat=diffrax.SaveAt(subs=[at_times, at_end]),
-        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=rtol),
-        event=diffrax.Event(_switch, optx.Newton(rtol=1e-10, atol=1e-10)),
-        max_steps=max_steps,
-        throw=False,
-        adjoint=diffrax.ForwardMode(),
+    constants, imposed = np.array(law), np.array(drive)
+    # LSODA chooses between stiff and non-stiff steps, and its interpolation is as accurate as they are. With the exact
+    # Jacobian the ledgers, which are linear in the state, hold to rounding.
+    solver = LSODA(
+        lambda t, y: np.asarray(_slope(t, y, constants, imposed)),
+        0.0,
+        np.array(state),
+        duration,
+        rtol=rtol,
+        atol=rtol,
+        jac=lambda t, y: np.asarray(_jacobian(t, y, constants, imposed)),
     )
-    saved, last = solution.ys  # pyright: ignore[reportGeneralTypeIssues]
-    ended = jax.tree.map(lambda leaf: leaf[-1], last)
-    fired = solution.result == diffrax.RESULTS.event_occurred
-    well = diffrax.is_okay(solution.result)
-    end = solution.ts[1][-1]  # pyright: ignore[reportOptionalSubscript]
-    return saved, ended, end, fired, well
+    saved = np.zeros((times.size, len(state)))
+    saved[times <= 0.0] = np.array(state)
+    for _ in range(max_steps):
+        before = solver.t
+        message = solver.step()
+        if solver.status == "failed":
+            raise RuntimeError(message)
+        curve = solver.dense_output()
+        end: Any = solver.t
+        fired, last = False, solver.y
+        if _switch(solver.y, drive) <= 0.0:
+            end = brentq(lambda t, c=curve: _switch(c(t), drive), before, solver.t, xtol=1e-15, rtol=1e-14)
+            fired, last = True, curve(end)
+        passed = (times > before) & (times <= end)
+        if passed.any():
+            saved[passed] = curve(times[passed]).T
+        if fired or solver.status == "finished":
+            return last, float(end), fired, saved
+    raise RuntimeError(f"more than {max_steps} steps")
 
 
-@eqx.filter_jit
-def _outputs(law: Law, drive: Drive, states: Droplet) -> tuple[Rates, Array]:
-    rates = jax.vmap(lambda state: droplet_rates(state, law, drive))(states)
+@jax.jit
+def _outputs(law: Array, drive: Array, times: Array, states: Array) -> tuple[Rates, Array]:
+    constants, imposed, rows = Law(*law), Drive(*drive), Droplet(*states)
+    rates = jax.vmap(lambda time, state: droplet_rates(time, state, constants, imposed))(times, rows)
     # The front of the equations runs through N = 0; what is reported stops there.
-    finished = (drive.crystal * (1.0 - drive.oxidising) > 0.0) & (states.liquid <= _NO_LIQUID * states.solid)
+    finished = (imposed.crystal * (1.0 - imposed.oxidising) > 0.0) & (rows.liquid <= _NO_LIQUID * rows.solid)
     rates = rates._replace(
         injected=jnp.where(finished, 0.0, rates.injected), converted=jnp.where(finished, 0.0, rates.converted)
     )
-    return rates, cap_radius(law, states.liquid, states.solid)
+    return rates, cap_radius(constants, rows.liquid, rows.solid)
 
 
 def begin_reduction(state: Droplet, seed_units: float) -> tuple[Droplet, bool]:
@@ -377,17 +474,28 @@ def begin_reduction(state: Droplet, seed_units: float) -> tuple[Droplet, bool]:
     Returns the state and whether it holds crystal (at least one solid unit).
     """
     if state.liquid + state.solid < seed_units:
-        left = _SLOTS * state.solid + state.electrons
-        return state._replace(
-            liquid=0.0,
-            electrons=0.0,
-            solid=0.0,
-            taken=state.taken - state.liquid - state.solid,
-            ejected=state.ejected + left,
-            hazard=0.0,
-        ), False
+        return disperse(state), False
     crystal = bool(state.solid >= 1.0)
-    return (crystallise(state) if crystal else state._replace(hazard=0.0)), crystal
+    state = state._replace(hazard=0.0, open_share=0.0)
+    return (crystallise(state) if crystal else state), crystal
+
+
+def has_vanished(state: Droplet) -> bool:
+    """Whether less than a millionth of a unit is left (with the slack of a root finder)."""
+    return state.liquid + state.solid <= 2.0 * _VANISHED
+
+
+def disperse(state: Droplet) -> Droplet:
+    """Return everything to the electrolyte, and the electrons to the electrode."""
+    return state._replace(
+        liquid=0.0,
+        electrons=0.0,
+        solid=0.0,
+        taken=state.taken - state.liquid - state.solid,
+        ejected=state.ejected + _SLOTS * state.solid + state.electrons,
+        hazard=0.0,
+        open_share=0.0,
+    )
 
 
 def crystallise(state: Droplet) -> Droplet:
@@ -418,9 +526,9 @@ def solve_droplet(
     """Integrate the mean-field droplet through a protocol.
 
     dN/dt = 4 pi f D R [kR / (D + kR)] (c_inf - c_eq), dN_e/dt = N_c [k_in (10 - n) - k_out n] while it
-    gathers; the other pieces are in the module's docstring. protocol: steps of potential (V) and duration
-    (s); save_times: (T,) s, increasing within the protocol; relative_tolerance: of the implicit Runge-Kutta
-    steps (Kvaerno 5(4)), also the absolute one in counts. Pieces end at steps, onsets, nucleation and the end
+    gathers; the other pieces are in the module's docstring. protocol: held potentials, ramps, rests; save_times:
+    (T,) s, increasing within the protocol; relative_tolerance: of the multistep integration
+    (LSODA), also the absolute one in counts. Pieces end at steps, crossings of E0, onsets, nucleation and the end
     of conversion. Returns a `DropletSolution` with (T,) fields; a save at a switch shows the state after it.
     Raises ValueError for bad inputs and SimulationError where the integration fails. Mean field: no
     fluctuations, and fractional contacts in a droplet smaller than the spacing of the centres. Works in
@@ -431,34 +539,42 @@ def solve_droplet(
     law = build_law(parameters)
     rows: list[tuple[Any, Any, Any, Any]] = []
     nucleation_time = math.nan
-    state, crystal = Droplet(*[0.0] * 7), False
+    state, crystal, opens, opened_before = Droplet(*[0.0] * len(Droplet._fields)), False, False, False
     with jax.enable_x64(True):
         for index, segment in enumerate(segments):
             if segment.begins_reduction:
                 state, crystal = begin_reduction(state, parameters.seed_units)
+                opens, opened_before = False, opened_before or opens
+            opens = opens or (segment.oxidising and state.solid >= 1.0)
             if segment.seeds and not crystal:
                 seed = max(parameters.seed_units - state.liquid - state.solid, 0.0)
                 state = state._replace(liquid=state.liquid + seed, taken=state.taken + seed)
             start = segment.start_s
             closed = index == len(segments) - 1
             while True:
-                drive = build_drive(parameters, segment, crystal)
+                drive = build_drive(parameters, segment, crystal, opened_before, start)
                 state, end, fired, saved = _advance(
                     law, drive, start, segment.end_s, state, times, relative_tolerance, max_steps
                 )
                 last = closed and end >= segment.end_s
                 mine = (times >= start) & ((times <= end) if last else (times < end))
                 if mine.any():
-                    kept = Droplet(*(np.where(mine, leaf, 0.0) for leaf in saved))
-                    padded = (np.pad(leaf, (0, -times.size % _SAVE_BLOCK)) for leaf in kept)
-                    rates, radius = jax.tree.map(
-                        lambda leaf: np.asarray(leaf)[: times.size], _outputs(law, drive, Droplet(*padded))
+                    kept = np.where(mine[:, None], saved, 0.0)
+                    padding = -times.size % _SAVE_BLOCK
+                    rates, radius = _outputs(
+                        np.array(law),
+                        np.array(drive),
+                        np.pad(np.clip(times - start, 0.0, None), (0, padding)),
+                        np.pad(kept, ((0, padding), (0, 0))).T,
                     )
-                    rows.append((mine, kept, rates, radius))
+                    cut = jax.tree.map(lambda leaf: np.asarray(leaf)[: times.size], (rates, radius))
+                    rows.append((mine, Droplet(*kept.T), *cut))
                 start = end
                 if not fired:
                     break
-                if crystal:
+                if has_vanished(state):
+                    state = disperse(state)
+                elif crystal:
                     # The root finder leaves a rest of order 1e-10 of a unit, with no electrons of its own.
                     state = state._replace(liquid=0.0, taken=state.taken - state.liquid)
                 else:
@@ -466,35 +582,40 @@ def solve_droplet(
                     crystal, state = True, crystallise(state)
                 if start >= segment.end_s:
                     break
+            if segment.oxidising:
+                crystal = crystal and state.solid >= 1.0
     return _assemble(parameters, times, rows, nucleation_time)
 
 
-def _advance(law, drive, start, end, state, times, rtol, max_steps):
+def _advance(
+    law: Law,
+    drive: Drive,
+    start: float,
+    end: float,
+    state: Droplet,
+    times: NDArray[np.float64],
+    rtol: float,
+    max_steps: int,
+) -> tuple[Droplet, float, bool, NDArray[np.float64]]:
     """One piece: (state at its end, its end, whether a switch was thrown there, states at all times)."""
-    crystal, oxidising = bool(drive.crystal), bool(drive.oxidising)
+    converting = bool(drive.crystal) and not bool(drive.oxidising)
     empty = state.liquid <= 0.0 and state.solid <= 0.0
-    converted = crystal and not oxidising and state.liquid <= _NO_LIQUID * state.solid
-    if empty or converted or (crystal and not oxidising and law.contact_coefficient == 0.0):
-        return state, end, False, Droplet(*(np.full(times.shape, leaf) for leaf in state))
-    # Time counts from the piece's start: conversion may take less than the spacing of floats at minutes.
-    inside = np.clip(times, start, end) - start
-    inside = np.concatenate([inside, np.full(-times.size % _SAVE_BLOCK, end - start)])
-    initial = Droplet(*(np.float64(leaf) for leaf in state))
-    saved, ended, stopped, fired, well = _solve_piece(
-        law, drive, np.float64(end - start), initial, inside, np.float64(rtol), max_steps
-    )
-    if not bool(well):
-        raise SimulationError(
-            f"the droplet equations could not be integrated between {start:g} and {end:g} s: "
-            "raise max_steps or relative_tolerance, or look for an extreme rate among the inputs"
+    converted = converting and state.liquid <= _NO_LIQUID * state.solid
+    # Without current nothing happens to a crystal.
+    idle = law.contact_coefficient == 0.0 or not bool(drive.connected)
+    if empty or converted or (converting and idle):
+        return state, end, False, np.tile(np.array(state), (times.size, 1))
+    try:
+        # Time counts from the piece's start: conversion may take less than the spacing of floats at minutes.
+        last, stopped, fired, saved = _solve_piece(
+            law, drive, end - start, state, np.clip(times, start, end) - start, rtol, max_steps
         )
-    final = Droplet(*(float(leaf) for leaf in ended))
-    return (
-        final,
-        min(start + float(stopped), end) if bool(fired) else end,
-        bool(fired),
-        Droplet(*(np.asarray(leaf)[: times.size] for leaf in saved)),
-    )
+    except RuntimeError as error:
+        raise SimulationError(
+            f"the droplet equations could not be integrated between {start:g} and {end:g} s ({error}): "
+            "raise max_steps or relative_tolerance, or look for an extreme rate among the inputs"
+        ) from error
+    return Droplet(*(float(leaf) for leaf in last)), min(start + stopped, end) if fired else end, fired, saved
 
 
 def _assemble(parameters, times, rows, nucleation_time) -> DropletSolution:
@@ -512,7 +633,7 @@ def _assemble(parameters, times, rows, nucleation_time) -> DropletSolution:
         parameters,
         times,
         radius,
-        {name: states[name] for name in Droplet._fields if name != "hazard"},
+        {name: states[name] for name in Droplet._fields if name not in ("hazard", "open_share")},
         current,
         rates["damkohler"],
         rates["probability"],
@@ -532,7 +653,7 @@ def make_solution(
     nucleation_time_s: NDArray[np.float64],
     centroid_nm: NDArray[np.float64] | None,
 ) -> DropletSolution:
-    """A solution with its areas, ledgers and bulk density from the counts (`Droplet` without hazard)."""
+    """A solution with its areas, ledgers and bulk density from the counts (`Droplet` without hazard and open_share)."""
     liquid, electrons, solid = counts["liquid"], counts["electrons"], counts["solid"]
     taken, net = counts["taken"], counts["injected"] - counts["ejected"]
     # Every injected electron brings one Li+ from the salt, so lithium closes on both exchanges.

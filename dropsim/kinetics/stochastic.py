@@ -1,15 +1,17 @@
 """The droplet as a jump process: whole units, whole electrons, and many realisations at once.
 
 The events and rates are those of `droplet`; time advances in leaps within which the droplet's size is held at
-its predicted midpoint. Within a leap
+its predicted midpoint. A leap has two halves:
 - electrons: every slot is an independent two-state chain in the well-mixed limit, so the flips of half a leap
   are binomial and exact for a droplet of fixed size, however fast they are;
 - captures and escapes: Poisson, between the two half leaps of flips;
+- opening of a crystal (E > E0): places of its first layer and its units, binomial, in the first half;
+- dissolution of what is unreduced (E > E0): Poisson, after the second half's flips;
 - crystallisation: an exponential waiting time; the rest of its leap already converts;
-- conversion: Poisson injection, one solid unit for ten electrons;
-- dissolution: binomial.
+- conversion: Poisson injection, one solid unit for ten electrons.
 Electrons that go in and out again within half a leap are not counted in injected and ejected; their
-difference is exact. Noise is counter-based: it depends on (seed, realisation, leap) alone.
+difference is exact. A ramp is a staircase with one tread per leap, at the potential of the leap's middle.
+Noise is counter-based: it depends on (seed, realisation, leap) alone.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike, NDArray
 
+from dropsim import units
 from dropsim.kinetics import droplet as mean_field
 from dropsim.kinetics import growth_laws
 from dropsim.kinetics.droplet import DropletSolution, Law
@@ -33,14 +36,20 @@ from dropsim.kinetics.parameters import (
     DEFAULT_SAVE_TIMES_S,
     ELECTRONS_PER_UNIT,
     KineticParameters,
-    PotentialStep,
     Segment,
     protocol_segments,
 )
+from dropsim.kinetics.protocol import PotentialStep
 
 _SLOTS = float(ELECTRONS_PER_UNIT)
 # At leap_tolerance 1 (so 0.5 s at the default): resolves charging that is slower than growth.
 _LONGEST_LEAP_S = 10.0
+# At leap_tolerance 1: of f E over a leap of a ramp (so 0.25, or 6.5 mV, at the default), and of the rates at which
+# units open and leave, times the leap (0.2).
+_LARGEST_TREAD = 5.0
+_LARGEST_LOSS = 4.0
+# After E passes E0 the electrons run out first: leaps begin at this times the tolerance, and grow with the time since.
+_FIRST_LOSS_S = 0.02
 # Leaps are padded to whole blocks and realisations run in batches, so that few shapes are ever compiled.
 _LEAP_BLOCK = 512
 _BATCH = 64
@@ -53,6 +62,7 @@ class Leap(NamedTuple):
     duration: Any
     total_rate: Any
     nernst: Any
+    connected: Any
     oxidising: Any
     begins_reduction: Any
     seeds: Any
@@ -68,9 +78,19 @@ class Walker(NamedTuple):
     injected: Any
     ejected: Any
     crystal: Any  # 0 or 1
+    places: Any  # of the first layer in this charge, 0 before it
+    closed: Any  # those that have not opened
+    opened_before: Any  # 0 or 1: whether solid opened in an earlier charge
     nucleation_time: Any  # inf before
     x: Any
     y: Any
+
+
+class _Patch(NamedTuple):
+    """What is put in beside the law: nm^2/s, and k_open exp(-W) of the first charge and of later ones, 1/s."""
+
+    centroid_diffusivity: Any
+    barrier_rates: Any
 
 
 class Record(NamedTuple):
@@ -89,9 +109,10 @@ def build_leaps(
 ) -> tuple[Leap, NDArray[np.int64]]:
     """The schedule of leaps, the same for every realisation, and the leap that starts at each save time.
 
-    A leap is at most leap_tolerance times the time in which a droplet grows e-fold in volume at full capture,
-    R / (3 dR/dt), the dissolution time, and 10 s; it never crosses a switch or a save time. Padding leaps of
-    zero duration follow the end, the first of which stands for the end itself.
+    A leap is at most leap_tolerance times each of: the time in which a droplet grows e-fold in volume at full capture,
+    R / (3 dR/dt); while E > E0, 4 / k of the rates k of dissolution and opening, and 0.02 s and 4 times the time since
+    it is; the time in which a ramp changes f E by 5; and 10 s. It never crosses a switch or a save time. Padding leaps
+    of zero duration follow the end, the first of which stands for the end itself.
     """
     factor = growth_laws.cap_area_factor(parameters.contact_angle_deg) / growth_laws.cap_volume_factor(
         parameters.contact_angle_deg
@@ -100,40 +121,58 @@ def build_leaps(
     speed = (
         factor * parameters.interface_velocity_nm_per_s * parameters.unit_volume_nm3 * parameters.bulk_density_per_nm3
     )
-    longest = _LONGEST_LEAP_S
-    if parameters.dissolution_rate_per_s > 0:
-        longest = min(longest, 1.0 / parameters.dissolution_rate_per_s)
+    loss = max(parameters.dissolution_rate_per_s, parameters.opening_rate_per_s)
+    tread = units.thermal_voltage_V(parameters.temperature_K) * _LARGEST_TREAD
     rows: list[tuple[float, ...]] = []
     radius = parameters.seed_radius_nm
-    for segment in segments:
+    oxidised = 0.0
+    for before, segment in itertools.pairwise([segments[0], *segments]):
+        if segment.oxidising and not (before.oxidising and before.start_s < segment.start_s):
+            oxidised = segment.start_s
         if segment.seeds:
             radius = parameters.seed_radius_nm
-        rates = (
-            parameters.total_rate_per_s(segment.potential_V),
-            parameters.nernst_fraction(segment.potential_V),
-            float(segment.oxidising),
-        )
+        longest = _LONGEST_LEAP_S
+        if segment.oxidising and loss > 0:
+            longest = min(longest, _LARGEST_LOSS / loss)
+        ramp = abs(segment.end_V - segment.start_V)
+        if segment.connected and ramp > 0:
+            longest = min(longest, tread * (segment.end_s - segment.start_s) / ramp)
         inside = save_times[(save_times > segment.start_s) & (save_times < segment.end_s)]
         nodes = [segment.start_s, *inside.tolist(), segment.end_s]
         first = True
         for left, right in itertools.pairwise(nodes):
             time = left
             while time < right:
-                growth = radius / (3.0 * speed) if speed > 0 else math.inf
-                step = leap_tolerance * min(longest, growth)
+                growth = radius / (3.0 * speed) if speed > 0 and not segment.oxidising else math.inf
+                since = _LARGEST_LOSS * (time - oxidised) + _FIRST_LOSS_S if segment.oxidising else math.inf
+                step = leap_tolerance * min(longest, growth, since)
                 # Equal leaps up to the node, so that none is a sliver.
                 step = (right - time) / math.ceil((right - time) / step * (1.0 - 1e-12))
                 end = right if time + step >= right * (1.0 - 1e-15) else time + step
                 switches = (float(segment.begins_reduction and first), float(segment.seeds and first))
-                rows.append((time, end - time, *rates, *switches))
+                drive = _drive(parameters, segment, 0.5 * (time + end))
+                rows.append((time, end - time, *drive, *switches))
                 radius += 0.0 if segment.oxidising else speed * (end - time)
                 time, first = end, False
     last = segments[-1]
     padding = _LEAP_BLOCK - len(rows) % _LEAP_BLOCK
-    idle = (last.end_s, 0.0, *rows[-1][2:5], 0.0, 0.0)
+    idle = (last.end_s, 0.0, *rows[-1][2:6], 0.0, 0.0)
     table = np.asarray(rows + [idle] * padding, dtype=np.float64)
     at_save = np.searchsorted(table[: len(rows) + 1, 0], save_times)
     return Leap(*table.T), at_save
+
+
+def _drive(parameters: KineticParameters, segment: Segment, time_s: float) -> tuple[float, float, float, float]:
+    """total_rate, nernst, connected and oxidising of a leap; at rest no rate, and p of no meaning."""
+    if not segment.connected:
+        return 0.0, 0.5, 0.0, 0.0
+    potential = segment.potential_V(time_s)
+    return (
+        parameters.total_rate_per_s(potential),
+        parameters.nernst_fraction(potential),
+        1.0,
+        float(segment.oxidising),
+    )
 
 
 def _poisson(key: Array, mean: Array, limit: Array) -> Array:
@@ -142,19 +181,22 @@ def _poisson(key: Array, mean: Array, limit: Array) -> Array:
     return jnp.minimum(jax.random.poisson(key, bounded, shape=jnp.shape(mean)).astype(mean.dtype), limit)
 
 
-def _flip(key: Array, walker: Walker, law: Law, leap: Leap, duration: Array) -> Walker:
-    """Exact flips of all electron slots over `duration`, for the droplet's size now."""
+class _Trials(NamedTuple):
+    """Binomial trials: how many, and the chance of each."""
+
+    number: Any
+    chance: Any
+
+
+def _flips(walker: Walker, law: Law, leap: Leap, duration: Array) -> _Trials:
+    """Empty and filled slots, and the chance that they have flipped after `duration`, exact for a fixed size."""
     contacts = mean_field.contact_number(law, mean_field.cap_radius(law, walker.liquid, walker.solid))
     exists = walker.liquid > 0.0
     rate = jnp.where(exists, contacts / jnp.where(exists, walker.liquid, 1.0), 0.0) * leap.total_rate
     relaxed = -jnp.expm1(-rate * duration)
-    trials = jnp.stack([_SLOTS * walker.liquid - walker.electrons, walker.electrons])
-    chance = jnp.stack([leap.nernst * relaxed, (1.0 - leap.nernst) * relaxed])
-    filled, emptied = jax.random.binomial(key, trials, chance, dtype=trials.dtype)
-    return walker._replace(
-        electrons=walker.electrons + filled - emptied,
-        injected=walker.injected + filled,
-        ejected=walker.ejected + emptied,
+    return _Trials(
+        jnp.stack([_SLOTS * walker.liquid - walker.electrons, walker.electrons]),
+        jnp.stack([leap.nernst * relaxed, (1.0 - leap.nernst) * relaxed]),
     )
 
 
@@ -187,7 +229,12 @@ def _throw_switches(key: Array, walker: Walker, leap: Leap, seed_units: Array) -
     )
     has_crystal = walker.solid >= 1.0
     kept = _select(has_crystal, _crystallise_pool(walker), walker)._replace(crystal=has_crystal.astype(zero.dtype))
-    walker = _select(begins, _select(remnant, dispersed, kept), walker)
+    started = _select(remnant, dispersed, kept)._replace(
+        places=zero,
+        closed=zero,
+        opened_before=jnp.where(walker.closed < walker.places, 1.0, walker.opened_before),
+    )
+    walker = _select(begins, started, walker)
 
     present = walker.liquid + walker.solid
     missing = jnp.maximum(seed_units - present, 0.0)
@@ -267,92 +314,141 @@ def _predict_gathering(law: Law, walker: Walker, leap: Leap) -> _Gathering:
     return _gathering_at(law, walker, middle, middle_charge, taken, (offset, gain))
 
 
-def _reduce(key: Array, walker: Walker, law: Law, leap: Leap) -> tuple[Walker, Array, Array]:
-    """One leap with E <= E0: flip, gather, flip, and convert for the part of it that follows nucleation."""
-    wait_key, first_key, gather_key, second_key, front_key = jax.random.split(key, 5)
+class _Plan(NamedTuple):
+    """What a leap holds in store, fixed at its start."""
+
+    gathering: _Gathering
+    gathering_time: Any  # s, until nucleation
+    nucleates: Any
+    wait: Any
+    unit_chance: Any  # that a solid unit opens
+    place_chance: Any  # that a closed place opens
+
+
+def _plan(key: Array, walker: Walker, law: Law, leap: Leap, barrier_rates: Array) -> tuple[Walker, _Plan]:
+    """Predict a leap from its start; the first leap of a charge on solid counts the places of its first layer."""
     zero = jnp.zeros_like(walker.liquid)
-    is_liquid = (walker.crystal == 0.0) & (walker.liquid > 0.0)
+    oxidising = leap.oxidising > 0.0
+    is_liquid = ~oxidising & (walker.crystal == 0.0) & (walker.liquid > 0.0)
     rates = _predict_gathering(law, walker, leap)
     # log1p(-u) with u in [0, 1): the waiting time of a constant hazard.
-    exposure = -jnp.log1p(-jax.random.uniform(wait_key, dtype=zero.dtype))
+    exposure = -jnp.log1p(-jax.random.uniform(key, dtype=zero.dtype))
     hazardous = is_liquid & (rates.hazard > 0.0)
     wait = jnp.where(hazardous, exposure / jnp.where(hazardous, rates.hazard, 1.0), jnp.inf)
     nucleates = wait < leap.duration
-    gathering_time = jnp.where(is_liquid, jnp.where(nucleates, wait, leap.duration), 0.0)
 
-    walker = _flip(first_key, walker, law, leap, 0.5 * gathering_time)
-    means = jnp.stack([rates.capture_rate, rates.escape_rate]) * gathering_time
+    opens = oxidising & (walker.solid > 0.0)
+    _, first_layer = mean_field.reached_units(law, mean_field.cap_radius(law, zero, walker.solid))
+    places = jnp.where(opens & (walker.places == 0.0), jnp.maximum(jnp.round(first_layer), 1.0), walker.places)
+    closed = jnp.where(walker.places == 0.0, places, walker.closed)
+    walker = walker._replace(places=places, closed=closed)
+    barrier = jnp.where(walker.opened_before > 0.0, barrier_rates[1], barrier_rates[0])
+    share = closed / jnp.maximum(places, 1.0)
+    rate, _ = mean_field.solid_opening(law, walker.solid, 1.0 - share, barrier)
+    # Again at the middle of the leap.
+    share = share * jnp.exp(-0.5 * barrier * leap.duration)
+    middle = jnp.maximum(walker.solid - 0.5 * leap.duration * rate, 0.5 * walker.solid)
+    rate, _ = mean_field.solid_opening(law, middle, 1.0 - share, barrier)
+    hazard = jnp.where(opens, rate / jnp.where(opens, middle, 1.0), 0.0)
+    return walker, _Plan(
+        gathering=rates,
+        gathering_time=jnp.where(is_liquid, jnp.where(nucleates, wait, leap.duration), 0.0),
+        nucleates=nucleates,
+        wait=wait,
+        unit_chance=-jnp.expm1(-hazard * leap.duration),
+        place_chance=jnp.where(opens, -jnp.expm1(-barrier * leap.duration), 0.0),
+    )
+
+
+def _half(
+    carry: tuple[Walker, Array, Array], row: tuple[Array, Array], law: Law, leap: Leap, plan: _Plan
+) -> tuple[tuple[Walker, Array, Array], None]:
+    """Half a leap: flips, openings in the first half, then gathering (first) or conversion and dissolution (second).
+
+    The same few random numbers serve every kind of leap, so that their samplers are compiled once.
+    carry: the walker; the share of bare units in the middle of the leap, and how many units opened there.
+    """
+    walker, bare_middle, fresh = carry
+    key, second = row
+    flip_key, event_key = jax.random.split(key)
+    oxidising, last = leap.oxidising > 0.0, second > 0
+    flip_time = 0.5 * jnp.where(oxidising, leap.duration, plan.gathering_time)
+    flips = _flips(walker, law, leap, flip_time)
+    numbers = jnp.concatenate([flips.number, jnp.stack([walker.solid, walker.closed])])
+    opening = jnp.where(last, 0.0, jnp.stack([plan.unit_chance, plan.place_chance]))
+    drawn = jax.random.binomial(flip_key, numbers, jnp.concatenate([flips.chance, opening]), dtype=numbers.dtype)
+    filled, emptied, opened, places_opened = drawn
+    flipped = mean_field.bare_fraction(mean_field.reduced_fraction(walker.liquid, walker.electrons + filled - emptied))
+    walker = walker._replace(
+        liquid=walker.liquid + opened,
+        solid=walker.solid - opened,
+        electrons=walker.electrons + filled - emptied + _SLOTS * opened,
+        injected=walker.injected + filled,
+        ejected=walker.ejected + emptied,
+        closed=walker.closed - places_opened,
+    )
+
+    nucleates = last & plan.nucleates
+    first_time = jnp.minimum(walker.nucleation_time, jnp.where(nucleates, leap.start + plan.wait, jnp.inf))
+    crystal = jnp.where(nucleates, 1.0, walker.crystal)
+    walker = _select(nucleates, _crystallise_pool(walker), walker)._replace(crystal=crystal, nucleation_time=first_time)
+    converts = last & ~oxidising & (walker.crystal > 0.0)
+    contacts = mean_field.contact_number(law, mean_field.cap_radius(law, walker.liquid, walker.solid))
+    pace = contacts * leap.total_rate * leap.nernst * law.acceleration * _SLOTS
+    room = _SLOTS * walker.liquid - walker.electrons
+    front = jnp.where(converts & (room > 0.0), pace * (leap.duration - plan.gathering_time), 0.0)
+
+    # Only units without electrons can leave: never more than the empty slots leave room for.
+    bare_units = jnp.floor(room / _SLOTS)
+    dissolves = last & oxidising & (walker.liquid > 0.0)
+    spent = law.dissolution_rate * leap.duration
+    # What was liquid leaves during the whole leap, at its middle charge; what opened in its middle, for half of it.
+    gone = (walker.liquid - fresh) * -jnp.expm1(-spent * bare_middle) + fresh * -jnp.expm1(-0.5 * spent * flipped)
+    escaping = jnp.where(last, 0.0, plan.gathering.escape_rate * plan.gathering_time)
+    leaving = jnp.where(dissolves, gone, escaping)
+    arriving = jnp.where(last, front, plan.gathering.capture_rate * plan.gathering_time)
     supply = jnp.where(
         law.per_supply_volume > 0.0,
         law.bulk_density / jnp.where(law.per_supply_volume > 0.0, law.per_supply_volume, 1.0) - walker.taken,
         1e15,
     )
-    # Only units without electrons can leave: never more than the empty slots leave room for.
-    bare = jnp.floor((_SLOTS * walker.liquid - walker.electrons) / _SLOTS)
-    captured, escaped = _poisson(gather_key, means, jnp.stack([jnp.floor(jnp.maximum(supply, 0.0)), bare]))
-    walker = walker._replace(liquid=walker.liquid + captured - escaped, taken=walker.taken + captured - escaped)
-    walker = _flip(second_key, walker, law, leap, 0.5 * gathering_time)
-
-    crystal = (walker.crystal > 0.0) | nucleates
-    first_time = jnp.minimum(walker.nucleation_time, jnp.where(nucleates, leap.start + wait, jnp.inf))
-    walker = _select(nucleates, _crystallise_pool(walker), walker)._replace(
-        crystal=crystal.astype(zero.dtype), nucleation_time=first_time
-    )
-    contacts = mean_field.contact_number(law, mean_field.cap_radius(law, walker.liquid, walker.solid))
-    pace = contacts * leap.total_rate * leap.nernst * law.acceleration * _SLOTS
-    front_time = jnp.where(crystal, leap.duration - gathering_time, 0.0)
-    room = _SLOTS * walker.liquid - walker.electrons
-    injected = _poisson(front_key, jnp.where(room > 0.0, pace * front_time, 0.0), room)
-    fed = walker._replace(electrons=walker.electrons + injected, injected=walker.injected + injected)
-    walker = _select(crystal, _crystallise_pool(fed), walker)
-    return walker, jnp.where(is_liquid, rates.probability, 0.0), jnp.where(is_liquid, rates.damkohler, 0.0)
-
-
-def _oxidise(key: Array, walker: Walker, law: Law, leap: Leap) -> Walker:
-    """One leap with E > E0: flip, dissolve, flip."""
-    first_key, dissolve_key, second_key = jax.random.split(key, 3)
-    walker = _flip(first_key, walker, law, leap, 0.5 * leap.duration)
-    gone = -jnp.expm1(-law.dissolution_rate * leap.duration)
-    share = mean_field.bare_fraction(mean_field.reduced_fraction(walker.liquid, walker.electrons))
-    lost = jax.random.binomial(
-        dissolve_key,
-        jnp.stack([walker.liquid, walker.solid]),
-        jnp.stack([gone * share, gone]),
-        dtype=walker.liquid.dtype,
-    )
-    liquid_lost = jnp.minimum(lost[0], jnp.floor((_SLOTS * walker.liquid - walker.electrons) / _SLOTS))
-    solid_lost = lost[1]
+    limits = jnp.stack([jnp.where(last, room, jnp.floor(jnp.maximum(supply, 0.0))), bare_units])
+    came, left = _poisson(event_key, jnp.stack([arriving, leaving]), limits)
+    captured, fed = jnp.where(last, 0.0, came), jnp.where(last, came, 0.0)
     walker = walker._replace(
-        liquid=walker.liquid - liquid_lost,
-        solid=walker.solid - solid_lost,
-        taken=walker.taken - liquid_lost - solid_lost,
-        ejected=walker.ejected + _SLOTS * solid_lost,
+        liquid=walker.liquid + captured - left,
+        taken=walker.taken + captured - left,
+        electrons=walker.electrons + fed,
+        injected=walker.injected + fed,
     )
-    return _flip(second_key, walker, law, leap, 0.5 * leap.duration)
+    walker = _select(converts, _crystallise_pool(walker), walker)
+    return (walker, jnp.where(last, bare_middle, flipped), jnp.where(last, fresh, opened)), None
 
 
-def _leap(
-    key: Array, walker: Walker, law: Law, leap: Leap, seed_units: Array, centroid_diffusivity: Array
-) -> tuple[Walker, Record]:
-    switch_key, reduce_key, oxidise_key, walk_key = jax.random.split(key, 4)
+def _leap(key: Array, walker: Walker, law: Law, leap: Leap, seed_units: Array, patch: _Patch) -> tuple[Walker, Record]:
+    switch_key, wait_key, half_key, walk_key = jax.random.split(key, 4)
     walker = _throw_switches(switch_key, walker, leap, seed_units)
-    reduced, probability, damkohler = _reduce(reduce_key, walker, law, leap)
-    oxidised = _oxidise(oxidise_key, walker, law, leap)
+    walker, plan = _plan(wait_key, walker, law, leap, patch.barrier_rates)
+    halves = (jax.random.split(half_key), jnp.arange(2))
+    start = (walker, jnp.zeros_like(walker.liquid), jnp.zeros_like(walker.liquid))
+    (after, _, _), _ = jax.lax.scan(lambda carry, row: _half(carry, row, law, leap, plan), start, halves)
     oxidising = leap.oxidising > 0.0
-    after = _select(oxidising, oxidised, reduced)
+    # A crystal that has dissolved leaves a liquid.
+    crystal = jnp.where(oxidising & (after.solid < 1.0), 0.0, after.crystal)
     # A droplet moves while it is liquid; what has crystallised stays where it is.
     mobile = walker.liquid > 0.0
-    stride = jnp.where(mobile, jnp.sqrt(2.0 * centroid_diffusivity * leap.duration), 0.0)
+    stride = jnp.where(mobile, jnp.sqrt(2.0 * patch.centroid_diffusivity * leap.duration), 0.0)
     dx, dy = stride * jax.random.normal(walk_key, (2,), dtype=walker.x.dtype)
-    after = after._replace(x=walker.x + dx, y=walker.y + dy)
-    gathering = jnp.where(oxidising, 0.0, 1.0)
-    return after, Record(walker, gathering * probability, gathering * damkohler)
+    after = after._replace(crystal=crystal, x=walker.x + dx, y=walker.y + dy)
+    gathers = ~oxidising & (walker.crystal == 0.0) & (walker.liquid > 0.0)
+    gathering = jnp.where(gathers, 1.0, 0.0)
+    return after, Record(walker, gathering * plan.gathering.probability, gathering * plan.gathering.damkohler)
 
 
 def _start() -> Walker:
     """Every realisation before its seed."""
     zero = np.zeros(_BATCH)
-    return Walker(zero, zero, zero, zero, zero, zero, zero, zero + np.inf, zero, zero)
+    return Walker(*[zero] * len(Walker._fields))._replace(nucleation_time=zero + np.inf)
 
 
 @jax.jit
@@ -364,7 +460,7 @@ def _run_block(
     leaps: Leap,
     first_leap: Array,
     seed_units: Array,
-    centroid_diffusivity: Array,
+    patch: _Patch,
 ) -> tuple[Walker, Record]:
     """One block of leaps of one batch, numbered from `first` and `first_leap`; leaves (lanes, leaps)."""
 
@@ -373,7 +469,7 @@ def _run_block(
 
         def step(walker: Walker, row: tuple[Array, Leap]) -> tuple[Walker, Record]:
             index, leap = row
-            return _leap(jax.random.fold_in(own, index), walker, law, leap, seed_units, centroid_diffusivity)
+            return _leap(jax.random.fold_in(own, index), walker, law, leap, seed_units, patch)
 
         index = first_leap + jnp.arange(_LEAP_BLOCK, dtype=jnp.uint32)
         return jax.lax.scan(step, walker, (index, leaps))
@@ -412,7 +508,10 @@ def simulate_droplets(
     leaps, at_save = build_leaps(parameters, segments, times, leap_tolerance)
     law = mean_field.build_law(parameters)
     seed_units = np.float64(parameters.seed_units)
-    mobility = np.float64(parameters.centroid_diffusivity_nm2_per_s)
+    patch = _Patch(
+        np.float64(parameters.centroid_diffusivity_nm2_per_s),
+        np.array([mean_field.barrier_rate(parameters, before) for before in (False, True)]),
+    )
     kept: list[Record] = []
     nucleation_times: list[NDArray[np.float64]] = []
     with jax.enable_x64(True):
@@ -422,7 +521,7 @@ def simulate_droplets(
             for begin in range(0, leaps.start.size, _LEAP_BLOCK):
                 block = Leap(*(column[begin : begin + _LEAP_BLOCK] for column in leaps))
                 walkers, records = _run_block(
-                    np.uint32(seed), np.uint32(first), walkers, law, block, np.uint32(begin), seed_units, mobility
+                    np.uint32(seed), np.uint32(first), walkers, law, block, np.uint32(begin), seed_units, patch
                 )
                 inside = at_save[(at_save >= begin) & (at_save < begin + _LEAP_BLOCK)] - begin
                 kept.append(jax.tree.map(lambda leaf, n=wanted, i=inside: np.asarray(leaf)[:n, i], records))

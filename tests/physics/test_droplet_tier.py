@@ -15,12 +15,8 @@ from scipy import integrate
 from dropsim import units
 from dropsim.kinetics import growth_laws as laws
 from dropsim.kinetics.droplet import NUCLEATION_HAZARD, solve_droplet
-from dropsim.kinetics.parameters import (
-    DEFAULT_PROTOCOL,
-    KineticParameters,
-    PotentialStep,
-    protocol_segments,
-)
+from dropsim.kinetics.parameters import DEFAULT_PROTOCOL, KineticParameters, protocol_segments
+from dropsim.kinetics.protocol import PotentialStep
 from dropsim.kinetics.stochastic import build_leaps, simulate_droplets
 from dropsim.observables.estimate import Estimate
 
@@ -206,6 +202,8 @@ def eventful(**changes):
         "rate_constant_per_s": 0.3,
         "front_acceleration": 1.0,
         "dissolution_rate_per_s": 0.5,
+        "opening_rate_per_s": 3.0,
+        "opening_barrier_kT": 1.0,
     }
     return KineticParameters(**(values | changes))
 
