@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from dropsim_kernels.charge_transfer import charge_transfer_step
+from dropsim_kernels.charge_transfer import charge_transfer_step, drive_at
 from dropsim_kernels.electrostatics.ewald import reciprocal, slab_correction
 from dropsim_kernels.noise import gaussian_vectors, step_key
 from dropsim_kernels.pairs import pair_forces
@@ -17,7 +17,7 @@ from workload import Stretch, built_with, main_config, size_record
 
 from dropsim.forces import bead_charges, pair_energy, pair_parameters, site_charges, total_forces, wall_energy
 from dropsim.simulate import step
-from dropsim.system import State, System
+from dropsim.system import LI, State, System
 
 Part = Callable[[Array, Array, State, System], Array]
 
@@ -98,8 +98,10 @@ def charge_transfer(position: Array, counter: Array, state: State, system: Syste
         state.key,
         counter,
         state.reaction,
+        drive_at(system.electrode.potential, system.electrode.connected, system.reaction.law),
         position[:n_sulfur],
         position[n_sulfur : n_sulfur + n_li],
+        state.species[n_sulfur : n_sulfur + n_li] == LI,
         system.site_position[: system.n_mo],
         system.mo_wired,
         system.box,
