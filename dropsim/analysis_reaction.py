@@ -278,16 +278,19 @@ def _conversion(
     rows = record.time <= until + 1e-9
     solid = np.asarray(record.ledger["units_converted"])[rows]
     times = conversion_times(record.events, KIND["nucleation"], record.time[rows], solid, float(reaction["threshold"]))
-    appeared = order_of_appearance(record.events, KIND.get("release", -1), KIND["conversion"])
+    appeared = order_of_appearance(record.events, KIND["release"], KIND["conversion"])
     out.facts["appearance"] = {
         "first_Li2S2_ps": appeared.intermediate, "first_Li2S_ps": appeared.solid, "verdict": appeared.verdict,
     }  # fmt: skip
 
     def together() -> None:
-        collective = reaction.get("sharing", "mixed") != "none"
-        number, total, share = collective_share(record.events, KIND["conversion"], collective=collective)
+        born = (int(record.events.of(KIND[name]).count.sum()) for name in ("release", "oxidation"))
+        released, oxidised = born
+        dissolved = int(np.asarray(record.ledger.get("units_intermediate", np.zeros(1)))[-1])
+        through = released - oxidised - dissolved
+        number, total, share = collective_share(record.events, KIND["conversion"], through_intermediate=through)
         out.estimates["collective_share"] = share
-        out.facts["solid_units"] = {"collective": number, "single": total - number}
+        out.facts["solid_units"] = {"in_droplets": number, "alone": total - number, "through_Li2S2": through}
 
     out.attempt(("collective_share",), together)
 
@@ -483,7 +486,8 @@ def _charge(out: Collector, trajectory: Trajectory, record: Record, values: Mapp
         out.curves |= {
             "thirds_time_ps": read.time[shown], "thirds_electrons": per_frame, "thirds_units": units,
         }  # fmt: skip
-        kept = reducing[shown]
+        # A converting droplet keeps its electrons on the unit that turns next.
+        kept = np.array([bool(reducing[k] and not _touches_solid(graphs[k])) for k in shown], dtype=bool)
         found = charge_thirds(read.time[shown][kept], per_frame[kept], units[kept])
         for key, estimate in zip(keys[:3], found.mean, strict=True):
             out.estimates[key] = estimate
@@ -495,8 +499,19 @@ def _charge(out: Collector, trajectory: Trajectory, record: Record, values: Mapp
         }  # fmt: skip
 
     out.attempt(keys, distribution)
-    _radial(out, read, electrons, graphs, [k for k in shown if reducing[k]], trajectory.lengths)
+    _radial(
+        out,
+        read,
+        electrons,
+        graphs,
+        [k for k in shown if reducing[k] and not _touches_solid(graphs[k])],
+        trajectory.lengths,
+    )
     return _collectivity(out, read, graphs, reducing, centres, trajectory.lengths, float(reaction["mo_contact_nm"]))
+
+
+def _touches_solid(graph: LiquidGraph | None) -> bool:
+    return graph is not None and graph.touches_solid
 
 
 def _members(graph: LiquidGraph | None) -> NDArray[np.int64]:
@@ -541,7 +556,7 @@ def _collectivity(
     """Size, contacts, radius and spectral gap of the liquid droplet while it is reduced and nothing is solid yet."""
     liquid = [
         k for k, g in enumerate(graphs)
-        if g is not None and len(g.members) >= LEAST_UNITS and reducing[k] and not (read.species[k] == LI2S).any()
+        if g is not None and len(g.members) >= LEAST_UNITS and reducing[k] and not g.touches_solid
     ]  # fmt: skip
     if not liquid:
         out.missing["spectral_gap"] = f"no frame shows a liquid droplet of {LEAST_UNITS} or more S6 before Li2S"

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 
 from dropsim.errors import AnalysisError
-from dropsim.observables.droplets import S6, Integers, checked_frames, contact_edges
+from dropsim.observables.droplets import LI2S, S6, Integers, checked_frames, contact_edges
 
 SLOTS = 10
 # Above this a dense eigenvalue costs more than the sparse factorisation.
@@ -28,11 +28,13 @@ DENSE_UNITS = 800
 class LiquidGraph:
     """The largest connected group of liquid units of one frame.
 
-    members: (N,) bead indices; edges: (E, 2) indices into members.
+    members: (N,) bead indices; edges: (E, 2) indices into members; touches_solid: whether a member is in contact with
+    a solid unit, so that its droplet converts.
     """
 
     members: Integers
     edges: Integers
+    touches_solid: bool
 
 
 def largest_liquid_graph(
@@ -60,7 +62,8 @@ def largest_liquid_graph(
     local = np.full(code.shape[1], -1, dtype=np.int64)
     local[index] = np.arange(index.size)
     # Li between two liquid units bridges them whatever else it touches; other sulfur does not.
-    edges = local[contact_edges(where[0], code[0], box, li_bridge_nm=li_bridge_nm, s6_contact_nm=s6_contact_nm)]
+    every = contact_edges(where[0], code[0], box, li_bridge_nm=li_bridge_nm, s6_contact_nm=s6_contact_nm)
+    edges = local[every]
     edges = edges[(edges >= 0).all(axis=1)]
     graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(index.size, index.size))
     label = connected_components(graph, directed=False)[1]
@@ -69,7 +72,11 @@ def largest_liquid_graph(
     again = np.full(index.size, -1, dtype=np.int64)
     again[inside] = np.arange(int(inside.sum()))
     kept = again[edges]
-    return LiquidGraph(index[inside], kept[(kept >= 0).all(axis=1)])
+    member = np.zeros(code.shape[1], dtype=bool)
+    member[index[inside]] = True
+    solid = code[0] == LI2S
+    touches = member[every[:, 0]] & solid[every[:, 1]] | member[every[:, 1]] & solid[every[:, 0]]
+    return LiquidGraph(index[inside], kept[(kept >= 0).all(axis=1)], bool(touches.any()))
 
 
 def spectral_gap(edges: ArrayLike, n: int) -> float:

@@ -187,6 +187,11 @@ def test_the_liquid_graph_is_that_of_a_naive_search():
         inside = joined[np.ix_(reach[best], reach[best])]
         assert {tuple(sorted(e)) for e in graph.edges} == {tuple(e) for e in np.argwhere(np.triu(inside))}
         sizes.add(graph.members.size)
+        hard = np.flatnonzero(species == LI2S)
+        near = np.linalg.norm(nearest_image(position[s][:, None] - position[hard][None]), axis=-1) < 1.05
+        shared_li = np.linalg.norm(nearest_image(position[hard][:, None] - position[li][None]), axis=-1) < 0.63
+        near |= (touch.astype(int) @ shared_li.T.astype(int)) > 0
+        assert graph.touches_solid == near[reach[best]].any()
         low = position[:, 2] < 2.0
         adsorbed = co.largest_liquid_graph(position, species, BOX, exclude=low)
         assert not np.isin(adsorbed.members, np.flatnonzero(low)).any()
@@ -258,7 +263,11 @@ def test_collective_and_single():
     low, high = share.interval_95
     assert share.value == pytest.approx(0.95)
     assert low < 0.95 < high <= 1.0
-    assert cv.collective_share(EVENTS, TURNED, collective=False)[0] == 0
+    # Three of all came through Li2S2, and may have lain beside others.
+    wider = cv.collective_share(EVENTS, TURNED, through_intermediate=3)[2]
+    assert wider.value == share.value
+    assert wider.interval_95[0] == proportion_estimate(16, 20, "m").interval_95[0] < low
+    assert wider.interval_95[1] == high
     with pytest.raises(AnalysisError, match="no unit turned"):
         cv.collective_share(table(), TURNED)
 
