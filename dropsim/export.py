@@ -24,7 +24,7 @@ ANGSTROM_PER_NM = 10.0
 
 # ASE takes chemical symbols only: the element that stands for a bead whose name is none. X is ASE's unknown
 # atom.
-_STAND_IN = {"S6": "S", "Li2S": "S", "TFSI": "F"}
+_STAND_IN = {"S6": "S", "Li2S": "S", "Li2S2": "S", "TFSI": "F"}
 _ELEMENTS = frozenset({"Li", "Mo", "N"})
 
 
@@ -90,7 +90,7 @@ def write_gsd(trajectory: Trajectory, path: Path, numbers: np.ndarray, unwrap: b
             frame.particles.position = (_positions(trajectory, one, unwrap) - half).astype(np.float32)
             if not unwrap:
                 frame.particles.image = trajectory.image(one, include_sites=True)[0]
-            frame.particles.charge = trajectory.charge[species].astype(np.float32)
+            frame.particles.charge = trajectory.charges(one, include_sites=True)[0].astype(np.float32)
             frame.particles.mass = trajectory.mass[species].astype(np.float32)
             frame.particles.diameter = trajectory.sigma[species].astype(np.float32)
             frame.log["time_ps"] = np.array([trajectory.time_ps[number]])
@@ -102,7 +102,7 @@ def write_gsd(trajectory: Trajectory, path: Path, numbers: np.ndarray, unwrap: b
 def write_extxyz(trajectory: Trajectory, path: Path, numbers: np.ndarray, unwrap: bool) -> None:
     """Frames in extended XYZ: positions and lattice in angstrom (the format's custom), time in ps.
 
-    Columns: species (a chemical symbol, because ASE takes nothing else: S for S6 and Li2S, F for TFSI), pos,
+    Columns: species (a chemical symbol, because ASE takes nothing else: S for S6, Li2S2 and Li2S, F for TFSI), pos,
     bead (dropsim's own name), bead_id (its number), initial_charges (e, the name that ASE gives them),
     electrons (added).
     """
@@ -110,12 +110,7 @@ def write_extxyz(trajectory: Trajectory, path: Path, numbers: np.ndarray, unwrap
     lattice = " ".join(f"{x:.8g}" for x in np.diag(trajectory.lengths * ANGSTROM_PER_NM).ravel())
     periodic = " ".join("T" if axis else "F" for axis in trajectory.periodic)
     columns = "species:S:1:pos:R:3:bead:S:1:bead_id:I:1:initial_charges:R:1:electrons:I:1"
-    beads = [
-        (symbol, name, f"{i} {charge:.8g}")
-        for i, (symbol, name, charge) in enumerate(
-            zip(symbols, trajectory.species_names, trajectory.charge, strict=True)
-        )
-    ]
+    beads = list(zip(symbols, trajectory.species_names, strict=True))
     with open(path, "w", encoding="ascii", newline="\n") as file:
         for number in numbers:
             one = [int(number)]
@@ -127,9 +122,10 @@ def write_extxyz(trajectory: Trajectory, path: Path, numbers: np.ndarray, unwrap
                 f'{len(species)}\nLattice="{lattice}" Properties={columns} pbc="{periodic}" '
                 f"time={float(trajectory.time_ps[number])!r} step={trajectory.step[number]} stage={stage}\n"
             )
-            for i, (x, y, z), n in zip(species, position, electrons, strict=True):
-                symbol, name, rest = beads[i]
-                file.write(f"{symbol} {x:.6f} {y:.6f} {z:.6f} {name} {rest} {n}\n")
+            charges = trajectory.charges(one, include_sites=True)[0]
+            for i, (x, y, z), q, n in zip(species, position, charges, electrons, strict=True):
+                symbol, name = beads[i]
+                file.write(f"{symbol} {x:.6f} {y:.6f} {z:.6f} {name} {i} {q:.8g} {n}\n")
 
 
 EXPORTERS: dict[str, Callable[[Trajectory, Path, np.ndarray, bool], None]] = {
@@ -164,7 +160,7 @@ def to_mdanalysis(
     names = [trajectory.species_names[i] for i in species[0]]
     universe.add_TopologyAttr("names", names)
     universe.add_TopologyAttr("types", names)
-    universe.add_TopologyAttr("charges", trajectory.charge[species[0]])
+    universe.add_TopologyAttr("charges", trajectory.charges(numbers[:1], include_sites=include_sites)[0])
     universe.add_TopologyAttr("masses", trajectory.mass[species[0]])
     position = trajectory.unwrapped(numbers, include_sites=include_sites) * ANGSTROM_PER_NM
     spacing_ps = np.array([stage.record_every_ps for stage in trajectory.stages])[trajectory.stage[numbers]]

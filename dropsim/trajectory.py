@@ -538,6 +538,13 @@ class Trajectory:
         """Added electrons of each bead, (T, N) int16."""
         return self._particles("electrons", frames, include_sites)
 
+    def charges(self, frames: FrameSelection = slice(None), *, include_sites: bool = False) -> np.ndarray:
+        """Charges, (T, N) float64, e: of the species, less the added electrons where these charge their beads."""
+        charge = self.charge[self.species(frames, include_sites=include_sites)]
+        if not self.metadata["bare"]:
+            return charge
+        return charge - self.electrons(frames, include_sites=include_sites)
+
     @property
     def series_names(self) -> tuple[str, ...]:
         """Names of the dense series."""
@@ -734,7 +741,7 @@ def _lay_out(file: _Handle, header: TrajectoryHeader) -> None:
     own.attrs["layout_version"] = LAYOUT_VERSION
     for name in ("config_hash", "seed", "replica", "device", "precision", "commit", "created", "coulomb"):
         own.attrs[name] = getattr(header, name)
-    own.attrs["bare"] = header.bare
+    own.attrs["bare"] = np.bool_(header.bare)
     if header.coulomb_error is not None:
         own.attrs["coulomb_error"] = header.coulomb_error
     own.create_group("versions").attrs.update(header.versions)

@@ -63,6 +63,36 @@ def path(tmp_path):
     return path
 
 
+def test_bare_electrons_charge_their_beads(tmp_path):
+    """A unit of each phase with its electrons, in the reader and in extended XYZ."""
+    names = ("Li", "S6", "TFSI", "Li2S", "Li2S2", "Vacant", "Mo", "N")
+    charge = np.array([1.0, -2.0, -1.0, -2.0, -2.0, 0.0, 7.37, -1.8425])
+    species, electrons = np.array([[1, 4, 3, 0, 5]]), np.array([[3, 4, 10, 0, 0]])
+    header = TrajectoryHeader(
+        species_names=names, charge=charge, mass=np.ones(8), sigma=np.full(8, 0.5), n_mobile=5,
+        site_position=SITES[:1], site_species=np.array([6]), lengths=LENGTHS,
+        stages=(Stage("a", "baoab", 20.0, 2.0, True),), config_json="{}", config_hash="", seed=1, replica=0,
+        versions={}, device="cpu", precision="float32", commit="", created="", bare=True,
+    )  # fmt: skip
+    path, output = tmp_path / "bare.h5md", tmp_path / "bare.xyz"
+    with TrajectoryWriter.create(path, header) as writer:
+        writer.write(
+            Frames(
+                step=np.array([0]), time_ps=np.array([0.0]), stage=np.array([0]),
+                position=np.full((1, 5, 3), 0.5), image=np.zeros((1, 5, 3), int), species=species, electrons=electrons,
+            )
+        )  # fmt: skip
+    with open_trajectory(path) as trajectory:
+        np.testing.assert_allclose(trajectory.charges(include_sites=True), [[-5.0, -6.0, -12.0, 1.0, 0.0, 7.37]])
+        np.testing.assert_allclose(trajectory.charges([0]), [[-5.0, -6.0, -12.0, 1.0, 0.0]])
+    export(path, output, "extxyz")
+    rows = [line.split() for line in output.read_text().splitlines()[2:]]
+    assert [(row[0], row[4], float(row[6]), int(row[7])) for row in rows] == [
+        ("S", "S6", -5.0, 3), ("S", "Li2S2", -6.0, 4), ("S", "Li2S", -12.0, 10), ("Li", "Li", 1.0, 0),
+        ("X", "Vacant", 0.0, 0), ("Mo", "Mo", 7.37, 0),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("unwrap", [False, True])
 def test_gsd_holds_the_trajectory(path, tmp_path, unwrap):
     hoomd = pytest.importorskip("gsd.hoomd")
