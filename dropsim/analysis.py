@@ -372,7 +372,7 @@ def observe(trajectory: Trajectory) -> Observed:
     _temperatures(out, trajectory)
     if config["box"]["geometry"] == "bulk":
         _bulk(out, trajectory)
-        scales = timescales_summary(out, trajectory.stages, config, None)
+        scales = timescales_summary(trajectory.stages, config, None)
         return Observed(out.estimates, out.missing, out.curves | _last_frame(trajectory), out.facts, scales)
     moved = read_frames(trajectory, brownian)
     if len(gather) >= LEAST_FRAMES:
@@ -393,12 +393,9 @@ def observe(trajectory: Trajectory) -> Observed:
         out.missing["centroid_diffusivity"] = "the run has no Brownian stage"
     charging = observe_reaction(out, trajectory, config)
     out.facts["accelerated_stages"] = [s.name for s in trajectory.stages if s.accelerated_clock]
-    # The diffusivity in droplets was measured by the physical clock: it holds where the reaction runs on it too.
-    physical = not (accelerated & reacting).any()
     n_sulfur = int(is_sulfur(trajectory.species([0])).sum())
-    scales = timescales_summary(
-        out, trajectory.stages, config, measured_groups(out, config, charging, lengths, n_sulfur, physical)
-    )
+    found = measured_groups(out, config, charging, lengths, n_sulfur)
+    scales = timescales_summary(trajectory.stages, config, found)
     return Observed(out.estimates, out.missing, out.curves | _last_frame(trajectory), out.facts, scales)
 
 

@@ -55,7 +55,7 @@ LEAST_UNITS = 9
 # Electrons per unit below which a profile over their mean is all noise.
 LEAST_ELECTRONS = 0.5
 # Peaks are taken of a mean over this share of a half cycle.
-SMOOTHED_SHARE = 1 / 30
+SMOOTHED_SHARE = 1 / 12
 ONE_EVENT = "one event: no error; compressed clock"
 
 REACTION_KEYS = (
@@ -232,7 +232,7 @@ def _half_cycles(out: Collector, trajectory: Trajectory, record: Record) -> None
                 "peak_current_e_per_ps": part.peak_current,
                 "peak_current_uA_per_cm2": float(current_density_uA_per_cm2(part.peak_current, area)),
                 "peak_time_ps": part.peak_time - part.start,
-                "peak_potential_V": part.peak_potential,
+                "peak_potential_V": round(part.peak_potential, 6),
                 "units_converted": int(solid[part.rows][-1]),
                 "sulfur_coverage": float(cover.sulfur[k]),
                 "solid_coverage": float(cover.solid[k]),

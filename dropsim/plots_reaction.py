@@ -39,6 +39,8 @@ ELECTRONS_PER_UNIT = 10
 CONVERSION_CLOCK = "time (ps, compressed reaction clock)"
 # Bins of the ledger's current: enough to see the conversion, few enough to average the single electrons.
 CURRENT_BINS = 60
+# Parts of a ramp that the current of a voltammogram is averaged over.
+RAMP_BINS = 25
 KIND_NAMES = ("reduction", "oxidation", "open circuit")
 KIND_COLOURS = ("#DCE8F5", "#F8E0D3", "#EDEDED")
 THIRD_COLOURS = (CENTRE, LIQUID, MEASURED)
@@ -264,21 +266,30 @@ def cycles_figure(summary: Summary, curves: Curves) -> Figure | None:
 
 
 def _voltammogram(axes: Axes, curves: Curves, potential: np.ndarray) -> None:
-    """Current density against potential, means over neighbouring rows; colour: half cycle."""
-    time, current = (np.asarray(curves[k], float) for k in ("ledger_time", "ledger_current_total"))
-    rows = max(1, len(time) // (4 * CURRENT_BINS))
-    start = np.arange(0, len(time), rows)
-    count = np.diff(np.append(start, len(time)))
-    e, i = (np.add.reduceat(x, start) / count for x in (potential, current))
-    rising = np.append(np.diff(e), np.nan) > 0
-    for up, colour, text in ((False, MEASURED, "E falls"), (True, FITTED, "E rises")):
-        shown = rising == up
-        axes.plot(np.where(shown, e, np.nan), np.where(shown, i, np.nan), color=colour, linewidth=1.1, label=text)
+    """Current against potential on every ramp, means over neighbouring checks; colour: direction of the ramp."""
+    current = np.asarray(curves["ledger_current_total"], float)
+    # Every check of a ramp has a tread of its own; held potentials and open circuit have no direction.
+    step = np.diff(potential, prepend=np.nan)
+    direction = np.where(np.isfinite(step), np.sign(step), 0.0)
+    cuts = np.flatnonzero(np.diff(direction)) + 1
+    named: set[float] = set()
+    for piece in np.split(np.arange(len(potential)), cuts):
+        way = float(direction[piece[0]])
+        if way == 0.0 or len(piece) < 4:
+            continue
+        rows = max(1, -(-len(piece) // RAMP_BINS))
+        start = np.arange(0, len(piece), rows)
+        count = np.diff(np.append(start, len(piece)))
+        e, i = (np.add.reduceat(x[piece], start) / count for x in (potential, current))
+        text = None if way in named else "E rises" if way > 0 else "E falls"
+        axes.plot(e, i, color=FITTED if way > 0 else MEASURED, marker=".", markersize=3, linewidth=1.0, label=text)
+        named.add(way)
     axes.axhline(0.0, color=MUTED, linewidth=0.7)
     axes.set_xlabel("E (V)")
     axes.set_ylabel("current into the sulfur (e/ps)")
-    axes.legend(loc="best")
-    axes.set_title(f"voltammogram, mean over {rows} checks", loc="left")
+    if named:
+        axes.legend(loc="best")
+    axes.set_title(f"ramps, means of {RAMP_BINS} parts", loc="left")
 
 
 def _charge_against_time(axes: Axes, curves: Curves) -> None:
@@ -340,6 +351,7 @@ def grains_figure(summary: Summary, curves: Curves) -> Figure | None:
     right.set_ylabel("size l (nm)")
     right.set_xticks(np.arange(1, len(size) + 1, max(1, len(size) // 8)))
     right.set_xlim(0.3, max(len(size), 3) + 0.7)
+    right.set_ylim(0.0, 1.3 * max(float(size.max()), 1.5))
     right.legend(loc="upper right")
     headline(figure, f"{run_title(summary)}: grains of Li₂S")
     footnote(
