@@ -109,8 +109,8 @@ def _limits(axes: Axes, values: NDArray[Any]) -> None:
 def plot_single_molecule(folder: Path, solution: PatchHistories, summary: Mapping[str, Any]) -> list[Path]:
     """Draw the bare patch into <folder>/figures/single_molecule as PNG and SVG; returns both paths.
 
-    solution: realisations of a patch, (K, T). summary: `protocol`, rows of potential_V and duration_s; where known,
-    `inputs` (standard_potential_V is read) and `facts` with ripening_posterior.
+    solution: realisations of a patch, (K, T). summary: `protocol`, rows of potential_V and duration_s; `derived` with
+    li2s6_in_film; where known, `inputs` (standard_potential_V is read) and `facts` with ripening_posterior.
     """
     time = np.asarray(solution.time_s, float)
     protocol = summary["protocol"]
@@ -178,8 +178,8 @@ def plot_single_molecule(folder: Path, solution: PatchHistories, summary: Mappin
         headline(figure, "A patch of bare electrode: one ion at a time")
         footnote(
             figure,
-            f"{len(solution.net_e)} realisations; bands hold 16 to 84 % of them; the spike of a reversal, when adsorbed ions "
-            "give up their electrons at once, is cut. Where an input comes from stands in "
+            f"{len(solution.net_e)} realisations; bands hold 16 to 84 % of them; the spike of a reversal, when adsorbed "
+            "ions give up their electrons at once, is cut. Where an input comes from stands in "
             "single_molecule.json; sizes and times that were put in test nothing",
         )
         return save_figure(figure, Path(folder) / FOLDER / "single_molecule")
@@ -274,10 +274,10 @@ def _draw_ratios(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xlabel("with over without centres")
     legend_above(axes, 2)
     times = [row for row in rows if row["unit"] == "s" and row["dropsim"] is not None]
-    words = [
-        f"{row['quantity']} {'at least ' if row['lower_bound'] else ''}{number_text(row['dropsim']['value'], tuple(row['dropsim']['interval_95']), 's')} "
-        f"(the paper: {row['paper_low']:g} s)"
-        for row in times
-    ]
+    words = []
+    for row in times:
+        bound = "at least " if row["lower_bound"] else ""
+        number = number_text(row["dropsim"]["value"], tuple(row["dropsim"]["interval_95"]), "s")
+        words.append(f"{row['quantity']} {bound}{number} (the paper: {row['paper_low']:g} s)")
     if words:
         axes.set_title("\n".join(words), loc="right", fontsize=7.4)

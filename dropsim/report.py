@@ -12,10 +12,13 @@ import numpy as np
 from dropsim.analysis import CURVES, analyse_run, write_json
 from dropsim.compare import KIND_LETTERS, combined, compare, estimate_from_dict
 from dropsim.composition import has_droplet_tier
+from dropsim.config import Config
 from dropsim.droplet_tier import DropletTier, run_droplet_tier, write_droplet_tier
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.observables.estimate import Estimate
+from dropsim.pathways import compare_pathways, write_pathways
 from dropsim.run_folder import SUMMARY, read_config
+from dropsim.single_molecule_tier import run_single_molecule_tier, write_single_molecule_tier
 
 COMPARISON = "comparison.json"
 
@@ -66,7 +69,8 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     """Join replicas, run the droplet tier of the main run, compare, draw, and write comparison.json.
 
     path: a study's folder, a folder of runs, or one run folder. Returns what comparison.json holds: rows (the
-    table), conditions, droplet_tier. Raises ConfigError where the runs have no single main condition.
+    table), conditions, droplet_tier, single_molecule, pathways. Raises ConfigError where the runs have no single
+    main condition.
     """
     root, name, folders = study_folders(path)
     if not folders:
@@ -84,6 +88,7 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
         tier = run_droplet_tier(config, conditions[main][0], source)
         tier_summary = write_droplet_tier(root, tier, source)
         tier_numbers = (tier.estimates, tier.missing)
+    single_summary, pathways = report_bare_electrode(root, config, tier) if droplet_tier else (None, None)
     # The published values are of droplets on an electrode: a box without one is not set beside them.
     rows = [] if config.box.geometry == "bulk" else compare(conditions, main, tier_numbers)
     result = {
@@ -92,11 +97,42 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
         "rows": rows,
         "conditions": [condition_row(key, members, conditions[key][0]) for key, members in groups.items()],
         "droplet_tier": tier_summary,
+        "single_molecule": single_summary,
+        "pathways": pathways,
         "replicas": {key: len(members) for key, members in groups.items()},
     }
     write_json(root / COMPARISON, result)
     draw_study(root, result, groups, main, tier)
     return result
+
+
+def report_bare_electrode(
+    root: Path, config: Config, tier: DropletTier | None
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The electrode without centres where the file asks for it, and both pathways where there is a droplet too.
+
+    Returns what single_molecule.json and pathways.json hold, None where there is none. Raises ConfigError where the
+    pathways cannot be compared.
+    """
+    if not (config.single_molecule.enabled and config.box.geometry == "slab"):
+        return None, None
+    single = run_single_molecule_tier(config)
+    summary = write_single_molecule_tier(root, single)
+    if tier is None or tier.parameters.droplets_per_um2 == 0.0:
+        return summary, None
+    try:
+        pathways = compare_pathways(
+            tier.parameters,
+            single.parameters,
+            single.protocol,
+            seed=config.kinetics.seed,
+            frame_s=config.kinetics.frame_s,
+            n_droplets=config.kinetics.realisations,
+            solution=single.solution,
+        )
+    except ValueError as error:
+        raise ConfigError(f"single_molecule: {error}") from error
+    return summary, write_pathways(root, pathways)
 
 
 def main_condition(groups: Mapping[str, Sequence[tuple[Path, Mapping[str, Any]]]]) -> str:
@@ -214,6 +250,35 @@ def print_report(result: Mapping[str, Any]) -> None:
     tier = result.get("droplet_tier")
     if tier:
         console.print(Text(f"\ndroplet tier: {tier['inputs_note']}; {tier['facts']['closure_note']}"))
+    print_pathways(result)
+
+
+def print_pathways(result: Mapping[str, Any]) -> None:
+    """The electrode with and without centres, as a table beside the paper's ratios; nothing where it was not run."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    pathways = result.get("pathways")
+    if not pathways:
+        return
+    table = Table(title="\nwith over without centres", title_justify="left", box=None)
+    for heading in ("quantity", "dropsim [95 % interval]", "the paper", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for row in pathways["rows"]:
+        found = "-"
+        if row["dropsim"] is not None:
+            low, high = row["dropsim"]["interval_95"]
+            found = f"{row['dropsim']['value']:.3g} [{low:.3g}, {high:.3g}]"
+        paper = f"{row['paper_low']:g}" + (
+            "" if row["paper_low"] == row["paper_high"] else f" to {row['paper_high']:g}"
+        )
+        unit = "" if row["unit"] == "1" else f" {row['unit']}"
+        table.add_row(*map(Text, (row["quantity"], found + unit, paper + unit, row["verdict"])))
+    console = Console()
+    console.print(table)
+    for note in pathways["notes"]:
+        console.print(Text(f"- {note}"))
 
 
 def shown_rows(conditions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
