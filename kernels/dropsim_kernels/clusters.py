@@ -35,7 +35,7 @@ def connected_components(direct: Array, bridges: Array, member: Array) -> Array:
         label, _ = carry
         padded = jnp.append(label, outside)
         lowest = jnp.min(padded[direct], axis=0, initial=n_vertices)
-        parent = roots.at[label].min(jnp.minimum(lowest, label))
+        parent = roots.at[label].min(jnp.where(member, jnp.minimum(lowest, label), outside))
         joined = padded[bridges]
         lowest = jnp.min(joined, axis=0, initial=n_vertices)
         highest = jnp.max(jnp.where(joined < outside, joined, -1), axis=0, initial=-1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -96,9 +97,7 @@ def allocate_contacts(
     def most(rows: np.ndarray, columns: np.ndarray, reach: float, cells: tuple[int, int, int], run: int) -> int:
         if not len(rows) or not len(columns):
             return 0
-        grid = _sort_into_cells(jnp.asarray(columns), box, cells)
-        word, _ = _near_words(jnp.asarray(rows), grid, box, cells, jnp.float32(reach), run, rows is columns)
-        return int(jnp.sum(jax.lax.population_count(word), axis=0, dtype=jnp.uint32).max())
+        return int(_most_contacts(jnp.asarray(rows), jnp.asarray(columns), box, cells, reach, run, rows is columns))
 
     reach = max(sulfur_contact, li_bridge, mo_contact, 2 * li_bridge if with_edges else 0.0)
     cells = _cell_grid(lengths, box.periodic, reach, len(sulfur))
@@ -202,6 +201,15 @@ def _edges(
         return None, jnp.where((touches | shared) & (other < n_sulfur), other, n_sulfur)
 
     return jax.lax.scan(one, None, near)[1]
+
+
+@partial(jax.jit, static_argnames=("cells", "run_capacity", "same"))
+def _most_contacts(
+    rows: Array, columns: Array, box: Box, cells: tuple[int, int, int], reach: float, run_capacity: int, same: bool
+) -> Array:
+    grid = _sort_into_cells(columns, box, cells)
+    word, _ = _near_words(rows, grid, box, cells, jnp.asarray(reach, rows.dtype), run_capacity, same)
+    return jnp.max(jnp.sum(jax.lax.population_count(word), axis=0, dtype=jnp.uint32))
 
 
 class _Grid(NamedTuple):
