@@ -20,11 +20,13 @@ from dropsim.check_scales import (
     contact_curvature_kT_per_nm2,
     contact_distance_nm,
     cost,
+    droplet_groups,
     droplet_radius_in_box_nm,
     droplet_scales,
     equivalent_permittivity,
     li_s6_bjerrum_nm,
     particle_charging,
+    particle_groups,
     saturation_mM,
     strongest_sulfur,
 )
@@ -37,6 +39,7 @@ from dropsim.composition import (
     lennard_jones_range_nm,
     relative_permittivity,
 )
+from dropsim.timescales import LARGEST_MIXING, judged
 from dropsim.units import bjerrum_length_nm, number_density_per_nm3, thermal_energy
 
 if TYPE_CHECKING:
@@ -44,9 +47,6 @@ if TYPE_CHECKING:
 
 # Outside of this window droplets form nowhere (below) or also in the bulk (above).
 SUPERSATURATION_WINDOW = (1.0, 5.0)
-LARGEST_DAMKOHLER = 0.1  # keeps the growth exponent within 0.1 of the reaction-limited 2
-LARGEST_MIXING_RATIO = 0.1  # P = mixing time / charging time
-LARGEST_CONVERSION_RATIO = 0.25  # conversion time / growth time: about 5 s of 20 s in the paper
 MOST_HOPS = 1e5  # between two looks at the reaction: each costs microseconds
 LANGEVIN_PHASE_LIMIT = 0.3  # omega dt of the stiffest pair: 21 steps per period
 FS_PER_PS = 1000.0
@@ -256,6 +256,16 @@ def _reaction_rows(config: Config) -> list[Quantity]:
             ),
         ]
         if config.reaction.sharing == "finite":
+            theta = particle_groups(config, stage).collectivity
+            rows.append(
+                Quantity(
+                    group,
+                    f"{name}: Theta",
+                    math.nan if theta is None else theta,
+                    "1",
+                    "M k_hop lambda_2 tau, lambda_2 of a dense liquid: above 30 the droplet charges as a whole",
+                )
+            )
             how = f"about k_hop (M/2)^2 for each of {CONTACTS_PER_UNIT} neighbours, all units half full"
             rows.append(Quantity(group, f"{name}: hops per check", charging.hops_per_check, "1", how))
     return rows
@@ -491,14 +501,15 @@ def _reaction_warnings(config: Config) -> list[str]:
                 f"reaction.minimum_size: {config.reaction.minimum_size} S6 are needed to nucleate Li2S, "
                 f"the box holds {whole.n_S6}: nothing will convert"
             )
-        ratio = charging.mixing_ps / charging.charging_ps
-        if ratio > LARGEST_MIXING_RATIO:
-            slower = config.reaction.rate_constant_per_ps * LARGEST_MIXING_RATIO / ratio
-            found.append(
-                f"reaction.rate_constant_per_ps: the clock is compressed {_compression(config):.2g} times "
-                f"and P = {ratio:.2g}: droplets charge faster than their beads mix, so compare ratios only; "
-                f"below {slower:.1g} per ps P is below {LARGEST_MIXING_RATIO:g}"
-            )
+        for verdict in judged(particle_groups(config, stage)):
+            if verdict.within is False and verdict.group == "P" and verdict.value is not None:
+                slower = rule.rate_constant_per_ps * LARGEST_MIXING / verdict.value
+                found.append(
+                    f"reaction.rate_constant_per_ps: the clock is compressed {_compression(config):.2g} times and "
+                    f"{verdict.text}, and compare ratios only; below {slower:.1g} per ps P is below {LARGEST_MIXING:g}"
+                )
+            elif verdict.within is False and verdict.group == "Theta" and rule.sharing == "finite":
+                found.append(f"reaction.hop_rate_per_ps: {verdict.text}")
     return found
 
 
@@ -507,24 +518,16 @@ def _kinetics_warnings(config: Config) -> list[str]:
         return []
     found = []
     scales = droplet_scales(config)
-    if scales.damkohler > LARGEST_DAMKOHLER:
-        found.append(
-            f"kinetics.interface_velocity_nm_per_s: Da = {scales.damkohler:.2g} is above "
-            f"{LARGEST_DAMKOHLER}: growth is no longer limited by the interface"
-        )
+    judgements = {v.group: v for v in judged(droplet_groups(scales)) if v.within is False}
+    if "Da" in judgements:
+        found.append(f"kinetics.interface_velocity_nm_per_s: {judgements['Da'].text}")
     if number_density_per_nm3(config.kinetics.bulk_mM) <= number_density_per_nm3(scales.saturation_mM):
         found.append(
             f"kinetics.bulk_mM: {config.kinetics.bulk_mM:g} mM is not above saturation "
             f"({scales.saturation_mM:.3g} mM): the droplet cannot grow"
         )
-    elif scales.conversion_s / scales.growth_s > LARGEST_CONVERSION_RATIO:
-        found.append(
-            f"kinetics.rate_constant_per_s: conversion takes {scales.conversion_s / scales.growth_s:.2g} of "
-            f"the growth time; the paper shows about {LARGEST_CONVERSION_RATIO}"
-        )
-    if scales.mixing_s / scales.charging_s > LARGEST_MIXING_RATIO:
-        found.append(
-            f"kinetics.rate_constant_per_s: P = {scales.mixing_s / scales.charging_s:.2g} is above "
-            f"{LARGEST_MIXING_RATIO}: the droplet is not well mixed while it charges"
-        )
+    elif "tau_conv/tau_growth" in judgements:
+        found.append(f"kinetics.rate_constant_per_s: {judgements['tau_conv/tau_growth'].text}")
+    if "P" in judgements:
+        found.append(f"kinetics.rate_constant_per_s: {judgements['P'].text}")
     return found

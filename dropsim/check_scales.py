@@ -20,6 +20,7 @@ from dropsim.composition import (
     stage_potentials_V,
 )
 from dropsim.kinetics.calibration import calibrated_interface_velocity
+from dropsim.timescales import Groups, groups
 from dropsim.units import (
     bjerrum_length_nm,
     number_density_per_nm3,
@@ -327,6 +328,43 @@ def particle_charging(config: Config, stage: StageConfig) -> ParticleCharging:
     )
 
 
+def liquid_spectral_gap(density_per_nm3: float, contact_nm: float, radius_nm: float) -> float:
+    """lambda_2 = (4 pi rho a^5 / 30) (2.0816 / R)^2 of a dense liquid, without numpy: see
+    `kinetics.growth_laws.spectral_gap_of_liquid`."""
+    return 4.0 * math.pi * density_per_nm3 * contact_nm**5 / 30.0 * (2.081575977818101 / radius_nm) ** 2
+
+
+def particle_groups(config: Config, stage: StageConfig) -> Groups:
+    """Dimensionless groups of a reacting stage, for the largest droplet that the box can make.
+
+    Theta: M k_hop lambda_2 tau with lambda_2 of a dense liquid of the same radius, infinite for the well-mixed rule, 0
+    where nothing is shared. Da and the growth time are not known before the run, which measures them.
+    """
+    charging, rule = particle_charging(config, stage), config.reaction
+    radius = droplet_radius_in_box_nm(config)
+    saturation, _ = saturation_mM(config)
+    gap = None
+    if radius > 0:
+        gap = liquid_spectral_gap(dense_density_per_nm3(config), rule.s6_contact_nm, radius)
+    hop = {"mixed": math.inf, "none": 0.0}.get(rule.sharing, rule.hop_rate_per_ps)
+    known = radius > 0 and not math.isnan(charging.charging_ps)
+    return groups(
+        concentration=composition(config).li2s6_mM,
+        saturation=saturation,
+        radius=radius,
+        dense_diffusivity=radius**2 / charging.mixing_ps if radius > 0 and charging.mixing_ps > 0 else None,
+        # Of the charging time itself: one unit with one contact.
+        n_units=charging.charging_ps if known else None,
+        n_contacts=1.0,
+        injection_rate=1.0,
+        ejection_rate=0.0,
+        conversion_time=math.nan,
+        hop_rate=hop if known else None,
+        spectral_gap=gap,
+        clock_compression=rule.rate_constant_per_ps * 1e12 / rule.physical_rate_constant_per_s,
+    )
+
+
 @dataclass(frozen=True)
 class DropletScales:
     """The droplet tier at R = 15 nm: Da and times in s; saturation in mM that the growth time used."""
@@ -395,6 +433,23 @@ def droplet_scales(config: Config) -> DropletScales:
         conversion_s=_ratio(n_units, n_contacts * kinetics.front_acceleration * k_in),
         mixing_s=radius**2 / dense_diffusivity,
         saturation_mM=saturation,
+    )
+
+
+def droplet_groups(scales: DropletScales) -> Groups:
+    """Dimensionless groups of the droplet tier at R = 15 nm; a process that never happens leaves its group open."""
+
+    def ratio(a: float, b: float) -> float | None:
+        return a / b if math.isfinite(a) and b > 0 and not math.isnan(b) else None
+
+    return Groups(
+        damkohler=None if math.isnan(scales.damkohler) else scales.damkohler,
+        mixing=ratio(scales.mixing_s, scales.charging_s),
+        conversion_to_growth=ratio(scales.conversion_s, scales.growth_s),
+        charging_time=scales.charging_s,
+        mixing_time=scales.mixing_s,
+        conversion_time=scales.conversion_s,
+        growth_time=scales.growth_s,
     )
 
 

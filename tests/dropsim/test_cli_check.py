@@ -16,6 +16,7 @@ from dropsim.check import derived_quantities, warnings
 from dropsim.config_load import load_config, load_config_text
 from dropsim.config_schema import leaf_keys
 from dropsim.errors import SimulationError
+from dropsim.kinetics import growth_laws
 from dropsim.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
@@ -229,7 +230,7 @@ WARNED = {
     "no growth": (["kinetics.bulk_mM=3"], "kinetics.bulk_mM: 3 mM is not above saturation (4 mM)"),
     "slow conversion": (
         ["kinetics.rate_constant_per_s=1e-4"],
-        "kinetics.rate_constant_per_s: conversion takes ",
+        "kinetics.rate_constant_per_s: tau_conv/tau_growth = ",
     ),
     "fast charging": (
         ["kinetics.rate_constant_per_s=1e6"],
@@ -265,6 +266,24 @@ def test_a_clock_slowed_as_advised_is_within_its_limit():
     (found,) = warnings(load("stages.0.reaction=true", text=QUIET))
     advised = float(found.split("; below ")[1].split(" per ps")[0])
     assert warnings(load("stages.0.reaction=true", f"reaction.rate_constant_per_ps={advised * 0.5}", text=QUIET)) == []
+
+
+def test_slow_hopping_is_told_before_the_run():
+    """Theta in proportion to the hop rate: below 30 with one warning, and the row says the same number."""
+    finite = ("stages.0.reaction=true", "reaction.rate_constant_per_ps=1e-6", "reaction.sharing=finite")
+    theta = row(load(*finite, "reaction.hop_rate_per_ps=1e-3", text=QUIET), "measure: Theta")
+    slow = load(*finite, f"reaction.hop_rate_per_ps={1e-3 * 20.0 / theta}", text=QUIET)
+    assert row(slow, "measure: Theta") == pytest.approx(20.0, rel=1e-9)
+    assert [text for text in warnings(slow) if "Theta" in text] == [
+        "reaction.hop_rate_per_ps: Theta = 20 is below 30: electrons are not shared by the whole droplet, it charges "
+        "from the contacts outwards; raise the hop rate or lower the rate constant at least 1.5 times"
+    ]
+    fast = load(*finite, f"reaction.hop_rate_per_ps={1e-3 * 40.0 / theta}", text=QUIET)
+    assert not [text for text in warnings(fast) if "Theta" in text]
+    for density, contact, radius in ((2.1, 1.05, 2.0), (1.3, 0.9, 7.0)):
+        assert check_scales.liquid_spectral_gap(density, contact, radius) == pytest.approx(
+            growth_laws.spectral_gap_of_liquid(density, contact, radius), rel=1e-12
+        )
 
 
 # --- the command line -----------------------------------------------------------------------------
