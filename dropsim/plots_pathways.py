@@ -178,8 +178,8 @@ def plot_single_molecule(folder: Path, solution: PatchHistories, summary: Mappin
         headline(figure, "A patch of bare electrode: one ion at a time")
         footnote(
             figure,
-            f"{len(solution.net_e)} realisations; bands hold 16 to 84 % of them; the spike of a reversal, when adsorbed "
-            "ions give up their electrons at once, is cut. Where an input comes from stands in "
+            f"{len(solution.net_e)} realisations; bands hold 16 to 84 % of them; the spike of a reversal, when "
+            "adsorbed ions give up their electrons at once, is cut. Where an input comes from stands in "
             "single_molecule.json; sizes and times that were put in test nothing",
         )
         return save_figure(figure, Path(folder) / FOLDER / "single_molecule")

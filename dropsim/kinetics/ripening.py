@@ -30,6 +30,8 @@ _LAST_MOLECULE = 1.0
 # Up to this number an implicit method is cheaper than many explicit steps.
 _FEW = 16
 _LARGEST_CURVATURE = 50.0
+# Save times are padded to whole blocks, so that few shapes are ever compiled.
+_SAVE_BLOCK = 128
 
 # Largest radius over the critical one in the late-time distribution, and the mean over the critical one.
 LSW_CUTOFF = {"interface": 2.0, "diffusion": 1.5}
@@ -236,8 +238,9 @@ def solve_ripening(
     )
     with jax.enable_x64(True):
         atol = np.float64(relative_tolerance * start.max())
-        molecules, well = _integrate(start, times, constants, np.float64(relative_tolerance), atol, max_steps)
-        molecules = np.asarray(molecules)
+        padded = np.concatenate([times, np.full(-times.size % _SAVE_BLOCK, times[-1])])
+        molecules, well = _integrate(start, padded, constants, np.float64(relative_tolerance), atol, max_steps)
+        molecules = np.asarray(molecules)[: times.size]
     if not bool(well):
         raise SimulationError("the ripening equations could not be integrated: raise max_steps or relative_tolerance")
     concentration = (total - molecules.sum(axis=1)) / solution_volume_nm3
