@@ -68,18 +68,22 @@ def load_references() -> dict[str, Reference]:
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """What one row compares. estimate: key of an Estimate; reference: key of a Reference; condition: name of a
-    run of the study, or "a - b" for the difference of two; tier: "particle" or "droplet"; kind: what sort of number
-    dropsim's is; not_comparable: why the two are not the same quantity, empty if they are."""
+    run of the study, or "a - b" for the difference of two; tier: "particle", "droplet", or "pathways" (the droplet tier
+    over the electrode without centres); kind: what sort of number dropsim's is; not_comparable: why the two are not
+    the same quantity, empty if they are; optional: whether the row is left out where the number was not computed."""
 
     estimate: str
     reference: str
-    tier: Literal["particle", "droplet"]
+    tier: Literal["particle", "droplet", "pathways"]
     kind: Kind
     condition: str = "main"
     not_comparable: str = ""
+    optional: bool = False
 
 
 SIZE_AND_TIME = "a 3 nm droplet over a fraction of a nanosecond, no solvent and no window friction"
+
+OUTCOME_OF_TIER: Kind = "outcome of the droplet tier, given its inputs"
 
 COMPARISONS: tuple[Comparison, ...] = (
     Comparison("growth_exponent", "growth_exponent", "particle", "outcome of the particle tier"),
@@ -128,10 +132,21 @@ COMPARISONS: tuple[Comparison, ...] = (
                condition="dispersed"),
     Comparison("dense_diffusivity", "dense_diffusivity", "particle", "outcome of the particle tier",
                not_comparable="the paper's is along z at 350 K, drift not removed; this is about the droplet's centre"),
+    Comparison("charge_inner_minus_outer", "charge_sharing", "particle", "follows from the rate law that was put in",
+               not_comparable="how fast electrons hop is put in; three S6 over 8 ps have no thirds", optional=True),
+    Comparison("peak_gap", "peak_gap", "particle", "outcome of the particle tier",
+               not_comparable="the reaction's clock is compressed, and with it the scan", optional=True),
+    Comparison("exchange_rate_ratio", "exchange_rate_ratio", "pathways", OUTCOME_OF_TIER),
+    Comparison("peak_current_ratio", "current_ratio", "pathways", OUTCOME_OF_TIER),
+    Comparison("capacity_ratio", "capacity_ratio", "pathways", OUTCOME_OF_TIER),
+    Comparison("peak_earlier", "peak_earlier", "pathways", OUTCOME_OF_TIER),
     Comparison("peak_charge_density", "peak_charge_density", "particle", "outcome of the particle tier",
                not_comparable="the figure gives no number that could be read"),
 )  # fmt: skip
 
+
+# What stands for the condition of a row that is not of the particle tier.
+TIER_CONDITIONS = {"droplet": "droplet tier", "pathways": "both pathways"}
 
 # What distinguishes two estimates of one published quantity.
 LABELS = {
@@ -282,26 +297,30 @@ def compare(
     conditions: Mapping[str, tuple[Estimates, Mapping[str, str]]],
     main: str,
     droplet: tuple[Estimates, Mapping[str, str]] | None,
+    pathways: tuple[Estimates, Mapping[str, str]] | None = None,
 ) -> list[dict[str, Any]]:
     """The table: one dict per row of COMPARISONS that the study can speak about.
 
     conditions: run name -> (estimates, missing); main: which of them is the main run; droplet: those of the
-    droplet tier, or None. Rows of conditions that the study does not have are left out.
+    droplet tier, pathways: of both pathways, or None. Rows of conditions that the study does not have are left out.
     """
     references = load_references()
     rows = []
     for row in COMPARISONS:
         reference = references[row.reference]
         names = [main if n == "main" else n for n in row.condition.split(" - ")]
-        if row.tier == "droplet":
-            if droplet is None:
+        if row.tier != "particle":
+            found = droplet if row.tier == "droplet" else pathways
+            if found is None:
                 continue
-            sources = [droplet]
+            sources = [found]
         elif any(n not in conditions for n in names):
             continue
         else:
             sources = [conditions[n] for n in names]
         estimate, reason = _pick(row, sources)
+        if estimate is None and row.optional:
+            continue
         if estimate is None:
             cls, verdict = "missing", f"no value: {reason}"
         else:
@@ -311,7 +330,7 @@ def compare(
                 "quantity": reference.title + (LABELS.get(row.estimate, "")),
                 "estimate": row.estimate,
                 "tier": row.tier,
-                "condition": "droplet tier" if row.tier == "droplet" else " - ".join(names),
+                "condition": TIER_CONDITIONS.get(row.tier, " - ".join(names)),
                 "dropsim": "-" if estimate is None else estimate_text(estimate),
                 "value": None if estimate is None else estimate.to_dict(),
                 "reference": reference.text,

@@ -17,6 +17,7 @@ from dropsim.droplet_tier import DropletTier, run_droplet_tier, write_droplet_ti
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.observables.estimate import Estimate
 from dropsim.pathways import compare_pathways, write_pathways
+from dropsim.report_timescales import join_timescales, print_timescales, tier_timescales
 from dropsim.run_folder import SUMMARY, read_config
 from dropsim.single_molecule_tier import run_single_molecule_tier, write_single_molecule_tier
 
@@ -69,8 +70,8 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     """Join replicas, run the droplet tier of the main run, compare, draw, and write comparison.json.
 
     path: a study's folder, a folder of runs, or one run folder. Returns what comparison.json holds: rows (the
-    table), conditions, droplet_tier, single_molecule, pathways. Raises ConfigError where the runs have no single
-    main condition.
+    table), conditions, droplet_tier, single_molecule, pathways, timescales. Raises ConfigError where the runs have no
+    single main condition.
     """
     root, name, folders = study_folders(path)
     if not folders:
@@ -90,7 +91,11 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
         tier_numbers = (tier.estimates, tier.missing)
     single_summary, pathways = report_bare_electrode(root, config, tier) if droplet_tier else (None, None)
     # The published values are of droplets on an electrode: a box without one is not set beside them.
-    rows = [] if config.box.geometry == "bulk" else compare(conditions, main, tier_numbers)
+    slab = config.box.geometry != "bulk"
+    rows = compare(conditions, main, tier_numbers, pathway_numbers(pathways)) if slab else []
+    scales = {key: join_timescales([s for _, s in members]) for key, members in groups.items()}
+    if tier_summary is not None:
+        scales["droplet tier"] = tier_timescales(tier_summary["derived"])
     result = {
         "study": name,
         "main": main,
@@ -99,6 +104,7 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
         "droplet_tier": tier_summary,
         "single_molecule": single_summary,
         "pathways": pathways,
+        "timescales": scales,
         "replicas": {key: len(members) for key, members in groups.items()},
     }
     write_json(root / COMPARISON, result)
@@ -133,6 +139,19 @@ def report_bare_electrode(
     except ValueError as error:
         raise ConfigError(f"single_molecule: {error}") from error
     return summary, write_pathways(root, pathways)
+
+
+def pathway_numbers(pathways: Mapping[str, Any] | None) -> tuple[dict[str, Estimate], dict[str, str]] | None:
+    """Estimates and reasons of both pathways for the comparison: a lower bound is not set beside a measured value."""
+    if pathways is None:
+        return None
+    estimates = {key: estimate_from_dict(values) for key, values in pathways["estimates"].items()}
+    missing = dict(pathways["missing"])
+    for row in pathways["rows"]:
+        if row["lower_bound"] and row["name"] in estimates:
+            bound = estimates.pop(row["name"])
+            missing[row["name"]] = f"at least {bound.value:.3g} {bound.unit}: the protocol ends before the later peak"
+    return estimates, missing
 
 
 def main_condition(groups: Mapping[str, Sequence[tuple[Path, Mapping[str, Any]]]]) -> str:
@@ -251,6 +270,7 @@ def print_report(result: Mapping[str, Any]) -> None:
     if tier:
         console.print(Text(f"\ndroplet tier: {tier['inputs_note']}; {tier['facts']['closure_note']}"))
     print_pathways(result)
+    print_timescales(result["timescales"])
 
 
 def print_pathways(result: Mapping[str, Any]) -> None:

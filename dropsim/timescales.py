@@ -280,14 +280,14 @@ def stage_clock_verdict(name: str, acceleration: float, *, keeps_physical_clock:
     if keeps_physical_clock:
         return None
     if math.isinf(acceleration):
-        return f"stage {name}: no friction, beads fly: its times have no meaning as times of diffusion"
+        return f"stage {name}: no friction, beads fly; times have no meaning as times of diffusion"
     if math.isnan(acceleration):
-        return f"stage {name}: Langevin dynamics at low friction samples; its times have no physical meaning"
+        return f"stage {name}: Langevin dynamics at low friction samples; times have no physical meaning"
     if acceleration <= LARGEST_ACCELERATION:
         return None
     return (
-        f"stage {name}: its Langevin clock is about {acceleration:.3g} times fast: it samples, and its times and "
-        "diffusivities have no physical meaning"
+        f"stage {name}: the Langevin clock is about {acceleration:.3g} times fast: it samples, times and diffusivities "
+        "have no physical meaning"
     )
 
 

@@ -147,8 +147,10 @@ def test_the_table():
     everything = ({key: estimate(1.0 + 0.01 * len(key)) for key in keys}, {})
     names = {n for row in COMPARISONS if row.tier == "particle" for n in row.condition.split(" - ")}
     conditions = {("centres" if n == "main" else n): everything for n in names}
-    rows = compare(conditions, "centres", everything)
+    rows = compare(conditions, "centres", everything, everything)
     assert len(rows) == len(COMPARISONS)
+    assert {r["condition"] for r in rows if r["tier"] == "pathways"} == {"both pathways"}
+    assert len(compare(conditions, "centres", everything)) < len(rows)
     for row in rows:
         assert set(row) == FIELDS
         assert row["verdict_class"] != "missing"

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dropsim import report_timescales as rt
 from dropsim import timescales as ts
+from dropsim.kinetics.parameters import KineticParameters
 
 # A droplet of 20 nm^2 / (0.5 nm^2/ps) mixing in 8 ps, 100 units, 4 contacts: tau = 100 / (4 x 0.025) = 1000 ps.
 GIVEN = {
@@ -195,3 +197,39 @@ def test_the_summary_is_plain_json():
     assert {v["group"] for v in back["verdicts"]} == {"S", "Da", "P", "Theta", "tau_conv/tau_growth", "C"}
     assert len(back["beyond"]) == 1
     assert back["clocks"] == ["stage gather: fast"]
+
+
+def test_replicas_are_joined_and_judged_anew():
+    found = [ts.as_summary(ts.groups(**(GIVEN | {"hop_rate": hop})), ["stage a: fast"]) for hop in (0.5, 0.1)]
+    joined = rt.join_timescales([{"timescales": s} for s in found] + [{"estimates": {}}])
+    # Theta 100 and 20: their mean is within the limit, though one is not.
+    assert joined["groups"]["collectivity"] == pytest.approx(60.0)
+    assert joined["beyond"] == []
+    assert joined["clocks"] == ["stage a: fast"]
+    infinite = ts.as_summary(ts.groups(**(GIVEN | {"hop_rate": math.inf})), [])
+    assert rt.join_timescales([{"timescales": infinite}] * 2)["groups"]["collectivity"] == "infinite"
+    assert rt.join_timescales([{}])["groups"]["mixing"] is None
+
+
+def test_groups_of_the_droplet_tier_are_those_that_it_derives():
+    parameters = KineticParameters(hop_rate_per_s=1e3)
+    derived = parameters.derived(-0.5)
+    found = rt.tier_timescales(derived)["groups"]
+    assert found["damkohler"] == derived["damkohler_number"]
+    assert found["mixing"] == derived["mixing_number"]
+    assert found["collectivity"] == derived["collectivity_index"]
+    assert found["conversion_to_growth"] == derived["conversion_ratio"]
+    mixed = rt.tier_timescales(KineticParameters().derived(-0.5))
+    assert mixed["groups"]["collectivity"] == "infinite"
+    assert set(rt.TIER_NAMES.values()) <= set(derived)
+
+
+def test_the_printed_table(capsys):
+    slow = ts.as_summary(ts.groups(**(GIVEN | {"hop_rate": 0.01})), ["stage a: fast", "stage b: fast"])
+    rt.print_timescales({"centres": slow, "none": ts.as_summary(ts.Groups(), [])})
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Theta > 30 2 -" in text
+    assert "- centres: Theta = 2 is below 30" in text
+    assert "- stages a, b: fast" in text
+    rt.print_timescales({"none": ts.as_summary(ts.Groups(), [])})
+    assert capsys.readouterr().out == ""
