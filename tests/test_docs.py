@@ -21,6 +21,7 @@ import typer
 
 from dropsim import errors
 from dropsim.cli import EXIT_INTERRUPTED, app
+from dropsim.compare import estimate_from_dict, estimate_text
 from dropsim.config_schema import leaf_entries
 from dropsim.presets import PRESETS
 
@@ -353,26 +354,52 @@ def test_named_tests_exist(page):
         assert (ROOT / path).exists(), f"{name_of(page)}: {path}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "experiments/droplet/README.md"])
-def test_numbers_of_the_study_are_those_of_the_committed_result(page):
-    """Every "value [low, high]" and "value ± error" after the results mark stands so in comparison.json."""
-    result = json.loads((ROOT / "experiments/droplet/results/comparison.json").read_text(encoding="utf-8"))
-    text = (ROOT / page).read_text(encoding="utf-8")
-    text = text[text.index("<!-- results:") :]
-    text = re.split(r"\n## ", text)[0]
-    intervals = {row["dropsim"].split("]")[0] + "]" for row in result["rows"] if "[" in row["dropsim"]}
-    errors = {
-        f"{e['value']:.3g} ± {e['standard_error']:.2g}"
-        for condition in result["conditions"]
-        for e in condition["estimates"].values()
-    }
-    # A number that was measured and not used is told with its reason.
-    errors |= set(
-        re.findall(r"\d[\d.]* ± [\d.]+", " ".join(result["droplet_tier"]["facts"]["measurements_not_used"].values()))
-    )
-    shown = set(re.findall(r"-?\d[\d.e+-]* \[[^\]]+, [^\]]+\]", text))
-    assert len(shown) >= 5
-    assert shown <= intervals
-    shown = set(re.findall(r"\d[\d.]* ± [\d.]+", text))
-    assert shown
-    assert shown <= errors
+def texts_and_estimates(value):
+    """Every text, and every estimate as a table, that a JSON value holds."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        if {"value", "standard_error", "interval_95"} <= set(value):
+            yield value
+        for item in value.values():
+            yield from texts_and_estimates(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_and_estimates(item)
+
+
+def numbers_of(study):
+    """(values with interval, values with standard error) of a study's committed results, as texts."""
+    intervals, errors = set(), set()
+    for file in sorted((study / "results").glob("*.json")):
+        for found in texts_and_estimates(json.loads(file.read_text(encoding="utf-8"))):
+            if isinstance(found, str):
+                # A number that was measured and not used is told with its reason.
+                errors |= set(VALUE_AND_ERROR.findall(found))
+            elif found["value"] is not None:
+                estimate = estimate_from_dict(found)
+                intervals.add(estimate_text(estimate).split("]")[0] + "]")
+                errors.add(f"{estimate.value:.3g} ± {estimate.standard_error:.2g}")
+    return intervals, errors
+
+
+VALUE_AND_INTERVAL = re.compile(r"-?\d[\d.e+-]* \[[^\]]+, [^\]]+\]")
+VALUE_AND_ERROR = re.compile(r"-?\d[\d.e+-]* ± [\d.e+-]*\d")
+STUDIES = {
+    ROOT / "README.md": ROOT / "experiments" / "droplet",
+    **{page: page.parent for page in sorted((ROOT / "experiments").glob("*/README.md"))},
+}
+
+
+@pytest.mark.parametrize("page", STUDIES, ids=name_of)
+def test_numbers_of_a_study_are_those_of_its_committed_results(page):
+    """Every "value [low, high]" and "value ± error" after the results mark stands so in a file of results/."""
+    text = page.read_text(encoding="utf-8")
+    assert "<!-- results:" in text, "the section with the numbers begins with <!-- results: from where they are -->"
+    text = re.split(r"\n## ", text[text.index("<!-- results:") :])[0]
+    intervals, errors = numbers_of(STUDIES[page])
+    shown = set(VALUE_AND_INTERVAL.findall(text))
+    with_error = set(VALUE_AND_ERROR.findall(text))
+    assert shown | with_error
+    assert shown <= intervals, shown - intervals
+    assert with_error <= errors, with_error - errors
