@@ -1,5 +1,6 @@
-"""The droplet tier of a study: inputs from the file or a particle run, both solvers, and what a microscope
-would read off the result. Writes droplets.csv, droplet_tier.json and the figures of this tier."""
+"""The droplet tier of a study: inputs from the file or a particle run, both solvers, and what a microscope and a
+potentiostat would read off the result. Writes droplets.csv, current.csv, grains.csv, droplet_tier.json and the figures
+of this tier."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import csv
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,18 @@ from dropsim.config import Config, KineticsConfig
 from dropsim.errors import AnalysisError, ConfigError
 from dropsim.kinetics import growth_laws
 from dropsim.kinetics.calibration import calibrated_interface_velocity, calibrated_nucleation_rate
+from dropsim.kinetics.cycles import (
+    CurrentRecord,
+    SaveTimes,
+    at_saves,
+    cycle_rows,
+    half_cycle_rows,
+    join_save_times,
+    mean_current,
+)
 from dropsim.kinetics.droplet import DropletSolution, solve_droplet
-from dropsim.kinetics.parameters import KineticParameters
+from dropsim.kinetics.grains import Grains, draw_grains, grain_facts
+from dropsim.kinetics.parameters import KineticParameters, first_reduction_potential
 from dropsim.kinetics.protocol import PotentialStep, as_step
 from dropsim.kinetics.stochastic import simulate_droplets
 from dropsim.observables.diffusion import covariance_estimator, gls_diffusivity, ordinary_msd_fit
@@ -32,8 +44,9 @@ from dropsim.units import number_density_per_nm3
 FITTED_DROPLETS = 32
 # A droplet is seen when it has its seed's size; the law's own onset lies before that by up to this.
 ONSET_UNCERTAINTY_S = 2.0
-# Droplets in the table of tracks.
+# Droplets in the table of tracks, and whose grains are drawn.
 TABLE_DROPLETS = 8
+GRAIN_DROPLETS = 16
 
 # Estimates of a particle run, and the input that each may fill.
 FROM_PARTICLE_RUN = {
@@ -122,7 +135,11 @@ def calibrated(
 
 @dataclasses.dataclass(frozen=True)
 class DropletTier:
-    """What the tier gives: inputs, the mean-field droplet, the realisations, numbers and reasons."""
+    """What the tier gives: inputs, the mean-field droplet, the realisations, numbers and reasons.
+
+    current: mean over realisations, between the save times that hold every end of a half cycle too; grains: (half
+    cycle, droplet, its grains) at the end of each reduction.
+    """
 
     parameters: KineticParameters
     protocol: tuple[PotentialStep, ...]
@@ -131,6 +148,8 @@ class DropletTier:
     estimates: dict[str, Estimate]
     missing: dict[str, str]
     facts: dict[str, Any]
+    current: CurrentRecord
+    grains: list[tuple[int, int, Grains]]
 
 
 def _spread(values: np.ndarray, unit: str, method: str) -> Estimate:
@@ -149,18 +168,21 @@ def _combined(estimates: list[Estimate]) -> Estimate:
 
 
 def measure_droplets(
-    droplets: DropletSolution, parameters: KineticParameters, temperature_K: float
+    droplets: DropletSolution, parameters: KineticParameters, temperature_K: float, *, until_s: float = math.inf
 ) -> tuple[dict[str, Estimate], dict[str, str], dict[str, Any]]:
     """What a microscope would report of the realisations: (estimates, missing, facts).
 
     Growth: each area from the seed to its grown share, exponents joined over droplets. Conversion: from the
-    nucleation of Li2S until 90 % of the units are solid. Area ratio: 5 s later over the last frame before.
+    nucleation of Li2S until 90 % of the units are solid. Area ratio: 5 s later over the last frame before. Only what
+    happens up to until_s counts: the end of the first reduction, after which the droplet is another.
     """
+    shown = np.flatnonzero(droplets.time_s <= until_s * (1.0 + 1e-9))
+    droplets = at_saves(droplets, shown)
     time, centroid = droplets.time_s, droplets.centroid_nm
     if centroid is None:
         raise AnalysisError("these droplets have no tracks: take them from simulate_droplets")
     n_droplets = len(droplets.area_nm2)
-    nucleation = droplets.nucleation_time_s
+    nucleation = np.where(droplets.nucleation_time_s <= until_s, droplets.nucleation_time_s, np.nan)
     estimates: dict[str, Estimate] = {}
     missing: dict[str, str] = {}
     converted, ratio, diameter, growth_time = (np.full(n_droplets, np.nan) for _ in range(4))
@@ -234,11 +256,7 @@ def measure_droplets(
     facts: dict[str, Any] = {
         "nucleated": int(np.isfinite(nucleation).sum()),
         "realisations": n_droplets,
-        "ledger": {
-            "sulfur_error": int(np.abs(droplets.sulfur_residual).max()),
-            "lithium_error": int(np.abs(droplets.lithium_residual).max()),
-            "electron_error": int(np.abs(droplets.electron_residual).max()),
-        },
+        "ledger": ledger(droplets),
         "expected_exponent": parameters.derived()["expected_exponent"],
         "closure_note": droplets.closure_note,
     }
@@ -247,17 +265,66 @@ def measure_droplets(
     return estimates, missing, facts
 
 
+def ledger(droplets: DropletSolution) -> dict[str, int]:
+    """Largest errors of the whole numbers of sulfur, lithium and electrons, over all realisations and times."""
+    return {
+        "sulfur_error": int(np.abs(droplets.sulfur_residual).max()),
+        "lithium_error": int(np.abs(droplets.lithium_residual).max()),
+        "electron_error": int(np.abs(droplets.electron_residual).max()),
+    }
+
+
 def run_droplet_tier(config: Config, measured: Mapping[str, Estimate], source: str) -> DropletTier:
     """Solve the tier for a configuration; see `kinetic_parameters` and `measure_droplets`."""
     table = config.kinetics
     parameters, protocol, unused = kinetic_parameters(config, measured, source)
     end = sum(s.duration_s for s in protocol)
-    times = np.arange(0.0, end + 1e-9, table.frame_s)
-    mean = solve_droplet(parameters, protocol, times)
-    droplets = simulate_droplets(table.seed, parameters, protocol, times, table.realisations)
-    estimates, missing, facts = measure_droplets(droplets, parameters, config.electrolyte.temperature_K)
-    facts["measurements_not_used"] = unused
-    return DropletTier(parameters, protocol, mean, droplets, estimates, missing, facts)
+    saves = join_save_times(np.arange(0.0, end + 1e-9, table.frame_s), protocol, parameters.standard_potential_V)
+    # Both spend most of their time in the compiler, which two threads share out.
+    with ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(simulate_droplets, table.seed, parameters, protocol, saves.time_s, table.realisations)
+        mean = at_saves(solve_droplet(parameters, protocol, saves.time_s), saves.frames)
+        whole = drawing.result()
+    droplets = at_saves(whole, saves.frames)
+    first = next((part.end_s for part in saves.parts if part.kind == "reduction"), math.inf)
+    estimates, missing, facts = measure_droplets(droplets, parameters, config.electrolyte.temperature_K, until_s=first)
+    facts["ledger"] = ledger(whole)
+    grains = draw_all_grains(table.seed, whole, saves, parameters)
+    facts |= {
+        "measurements_not_used": unused,
+        "half_cycles": half_cycle_rows(whole, saves, protocol, parameters),
+        "cycles": cycle_rows(whole, saves),
+        "grains": grain_facts([found for _, _, found in grains]),
+        "grains_note": "number, shares and orientations are drawn, not simulated",
+    }
+    current = mean_current(whole, protocol, parameters.droplets_per_um2)
+    return DropletTier(parameters, protocol, mean, droplets, estimates, missing, facts, current, grains)
+
+
+def draw_all_grains(
+    seed: int, droplets: DropletSolution, saves: SaveTimes, parameters: KineticParameters
+) -> list[tuple[int, int, Grains]]:
+    """Grains of the first realisations at the end of each reduction: (half cycle, droplet, grains).
+
+    The draw depends on the seed, the half cycle and the droplet alone.
+    """
+    found: list[tuple[int, int, Grains]] = []
+    for k, part in enumerate(saves.parts):
+        if part.kind != "reduction":
+            continue
+        solid = droplets.n_solid[:, saves.ends[k + 1]]
+        for droplet, units in enumerate(solid[:GRAIN_DROPLETS].tolist()):
+            if units >= 1:
+                drawn = draw_grains(
+                    np.random.default_rng([seed, k, droplet]),
+                    int(units),
+                    parameters.grains_per_unit,
+                    amorphous_below_nm=parameters.amorphous_below_nm,
+                    unit_volume_nm3=parameters.solid_volume_nm3,
+                    contact_angle_deg=parameters.contact_angle_deg,
+                )
+                found.append((k, droplet, drawn))
+    return found
 
 
 def tier_summary(tier: DropletTier, source: str) -> dict[str, Any]:
@@ -276,7 +343,7 @@ def tier_summary(tier: DropletTier, source: str) -> dict[str, Any]:
         f"{len(from_file)} keys; calibrated to the TEM's 30 nm and 20 s: {', '.join(fitted) or 'none'}; the rest are "
         "defaults",
         "protocol": [dataclasses.asdict(s) for s in tier.protocol],
-        "derived": tier.parameters.derived(tier.protocol[0].potential_V),
+        "derived": tier.parameters.derived(first_reduction_potential(tier.parameters, tier.protocol)),
         "estimates": {k: e.to_dict() for k, e in sorted(tier.estimates.items())},
         "missing": dict(sorted(tier.missing.items())),
         "facts": tier.facts,
@@ -305,13 +372,43 @@ def write_table(path: Path, droplets: DropletSolution, n_droplets: int = TABLE_D
                 )
 
 
+def write_current(path: Path, record: CurrentRecord) -> None:
+    """The mean current of a droplet as a table: t_s, potential_V, current_fA, current_uA_per_cm2.
+
+    Electrons in count as positive. A time is the middle of its interval; the potential is empty at open circuit.
+    """
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["t_s", "potential_V", "current_fA", "current_uA_per_cm2"])
+        rows = zip(record.time_s, record.potential_V, record.current_fA, record.current_uA_per_cm2, strict=True)
+        for time, potential, current, density in rows:
+            shown = "" if math.isnan(potential) else f"{potential:.6g}"
+            table.writerow([f"{time:.9g}", shown, f"{current:.6g}", f"{density:.6g}"])
+
+
+def write_grains(path: Path, grains: Sequence[tuple[int, int, Grains]]) -> None:
+    """Grains as a table: half_cycle, droplet, grain, units, size_nm, label, and the quaternion qw, qx, qy, qz."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["half_cycle", "droplet", "grain", "units", "size_nm", "label", "qw", "qx", "qy", "qz"])
+        for half_cycle, droplet, found in grains:
+            for grain in range(found.units.size):
+                label = "amorphous" if found.amorphous[grain] else "crystalline"
+                turn = [f"{value:.6f}" for value in found.quaternion[grain]]
+                size = f"{found.size_nm[grain]:.4g}"
+                table.writerow([half_cycle, droplet, grain, int(found.units[grain]), size, label, *turn])
+
+
 def write_droplet_tier(root: Path, tier: DropletTier, source: str) -> dict[str, Any]:
-    """Write droplets.csv, droplet_tier.json and the figures into a study's folder; returns the summary."""
-    from dropsim.plots import plot_droplet_tier
+    """Write the tables, droplet_tier.json and the figures into a study's folder; returns the summary."""
+    from dropsim.plots import plot_droplet_current, plot_droplet_tier
 
     root.mkdir(parents=True, exist_ok=True)
     summary = tier_summary(tier, source)
     write_json(root / "droplet_tier.json", summary)
     write_table(root / "droplets.csv", tier.realisations)
+    write_current(root / "current.csv", tier.current)
+    write_grains(root / "grains.csv", tier.grains)
     plot_droplet_tier(root, tier.mean, tier.realisations, summary)
+    plot_droplet_current(root, tier.current, summary)
     return summary

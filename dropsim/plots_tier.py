@@ -1,4 +1,4 @@
-"""The figure of the droplet tier: one droplet through a potential protocol, and its realisations."""
+"""The figures of the droplet tier: one droplet through a potential protocol, its realisations, and their current."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 
+from dropsim.kinetics.protocol import HalfCycle, PotentialStep, half_cycles, potential_at
 from dropsim.observables.diffusion import mean_squared_displacement
 from dropsim.plots_style import (
     FITTED,
@@ -36,8 +37,21 @@ ELECTRONS_PER_UNIT = 10
 # Single realisations drawn as lines; the band is over all of them.
 DRAWN = 24
 TRACK = "#5B8DB8"
-# Weak fills of the protocol's plateaus: driving electrons in, and out.
+# Weak fills of the half cycles: driving electrons in, and out.
 REDUCING, OXIDISING = "#E3ECF5", "#FBE9DD"
+
+
+class Current(Protocol):
+    """What is read of a current: the fields of `CurrentRecord` of the same names."""
+
+    @property
+    def time_s(self) -> NDArray[Any]: ...
+    @property
+    def potential_V(self) -> NDArray[Any]: ...
+    @property
+    def current_fA(self) -> NDArray[Any]: ...
+    @property
+    def standard_error_fA(self) -> NDArray[Any]: ...
 
 
 class Solution(Protocol):
@@ -104,21 +118,49 @@ def event_window(mean: Solution, realisations: Solution | None = None) -> tuple[
     return max(start - pad, float(time[0])), min(end + pad, float(time[-1]))
 
 
+def protocol_steps(protocol: Sequence[Mapping[str, Any]]) -> tuple[PotentialStep, ...]:
+    """Steps from rows of potential_V, duration_s and, where they have them, potential_end_V and open_circuit."""
+    return tuple(
+        PotentialStep(
+            float(row["potential_V"]),
+            float(row["duration_s"]),
+            None if row.get("potential_end_V") is None else float(row["potential_end_V"]),
+            bool(row.get("open_circuit", False)),
+        )
+        for row in protocol
+    )
+
+
+def _potential_text(protocol: Sequence[PotentialStep], part: HalfCycle) -> str:
+    """What is imposed during a half cycle, for a label."""
+    if part.kind == "rest":
+        return "open circuit"
+    # Not at the ends, which belong to the neighbours too.
+    inside = np.linspace(part.start_s, part.end_s, 402)[1:-1]
+    potential = potential_at(protocol, inside)[0]
+    low, high = float(potential.min()), float(potential.max())
+    values = [low] if high - low < 1e-9 else [low, high]
+    # No sign on a zero.
+    numbers = [f"{value:+.2f}" if abs(value) >= 0.005 else "0.00" for value in values]
+    return f"E = {' to '.join(numbers)} V".replace("-", "−")
+
+
 def shade_protocol(
-    axes: Axes, protocol: Sequence[Mapping[str, float]], standard_V: float = 0.0, *, named: bool = True
+    axes: Axes, protocol: Sequence[Mapping[str, Any]], standard_V: float = 0.0, *, named: bool = True
 ) -> None:
-    """Shade the plateaus of potential over a time axis in s, with their values on top of the panel."""
-    start = 0.0
+    """Shade the half cycles over a time axis in s, with what is imposed on top of the panel; rests stay white."""
     low, high = axes.get_xlim()
-    for step in protocol:
-        end = start + float(step["duration_s"])
-        potential = float(step["potential_V"])
-        axes.axvspan(start, end, color=REDUCING if potential <= standard_V else OXIDISING, linewidth=0, zorder=0)
-        middle = 0.5 * (max(start, low) + min(end, high))
-        if named and min(end, high) - max(start, low) > 0.12 * (high - low):
+    steps = protocol_steps(protocol)
+    for part in half_cycles(steps, standard_V) if steps else ():
+        if part.kind != "rest":
+            colour = REDUCING if part.kind == "reduction" else OXIDISING
+            axes.axvspan(part.start_s, part.end_s, color=colour, linewidth=0, zorder=0)
+        left, right = max(part.start_s, low), min(part.end_s, high)
+        text = _potential_text(steps, part)
+        if named and right - left > 0.0085 * len(text) * (high - low):
             axes.annotate(
-                f"E = {potential:+.2f} V".replace("-", "−"),
-                (middle, 1.0),
+                text,
+                (0.5 * (left + right), 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(0, -3),
                 textcoords="offset points",
@@ -127,7 +169,6 @@ def shade_protocol(
                 fontsize=7.0,
                 color=MUTED,
             )
-        start = end
     axes.set_xlim(low, high)
 
 
@@ -156,7 +197,7 @@ def draw_area(
     axes: Axes,
     mean: Solution,
     realisations: Solution | None,
-    protocol: Sequence[Mapping[str, float]],
+    protocol: Sequence[Mapping[str, Any]],
     window: tuple[float, float],
     *,
     standard_V: float = 0.0,
@@ -194,7 +235,7 @@ def _motion(track_axes: Axes, msd_axes: Axes, realisations: Solution, summary: M
     """One centroid track while the droplet is there, its MSD, and that of all tracks together."""
     assert realisations.centroid_nm is not None
     time = np.asarray(realisations.time_s, float)
-    liquid = np.asarray(realisations.n_liquid) > 0
+    liquid = (np.asarray(realisations.n_liquid) > 0) & (np.asarray(realisations.n_solid) == 0)
     dt = float(np.median(np.diff(time)))
     runs = [_longest(row) for row in liquid]
     long = [k for k, run in enumerate(runs) if run.stop - run.start >= 3]
@@ -282,7 +323,7 @@ def plot_droplet_tier(
     """Draw the droplet tier into <folder>/figures/droplet_tier as PNG and SVG; returns both paths.
 
     solution_mean: the mean-field `DropletSolution`, fields (T,); realisations: of the jump process at the same
-    times, fields (K, T), centroid_nm (K, T, 2). summary: `protocol`, rows of potential_V and duration_s;
+    times, fields (K, T), centroid_nm (K, T, 2). summary: `protocol`, rows as for `protocol_steps`;
     `inputs_note`, the sentence that says which inputs are put in; and, where known, `title`, `inputs` (name ->
     value; onset_s, standard_potential_V and centroid_diffusivity_nm2_per_s are read), `facts` with closure_note, and
     `estimates` with centroid_diffusivity_gls. Areas in nm², times in s, currents in fA. Raises ValueError
@@ -340,3 +381,125 @@ def plot_droplet_tier(
         headline(figure, str(summary.get("title") or "one droplet, seconds"))
         footnote(figure, note)
         return save_figure(figure, Path(folder) / FOLDER / "droplet_tier")
+
+
+# --- current ---------------------------------------------------------------------------------------------
+
+
+def plot_droplet_current(folder: Path, record: Current, summary: Mapping[str, Any]) -> list[Path]:
+    """Draw the current of the droplet tier into <folder>/figures/droplet_current; returns both paths.
+
+    Potential and current against time; current against potential where the potential is ramped, else the charge of each
+    half cycle; what is solid at the end of each half cycle, and the share of the electrode that droplets cover.
+    record: fields (T,), s, V (nan at open circuit) and fA, electrons in positive; summary: as for `plot_droplet_tier`,
+    with facts.half_cycles.
+    """
+    protocol, note = summary["protocol"], f"inputs {summary['inputs_note']}"
+    standard = _input(summary, "standard_potential_V") or 0.0
+    density = _input(summary, "droplets_per_um2") or 0.0
+    steps = protocol_steps(protocol)
+    end = sum(step.duration_s for step in steps)
+    ramped = any(step.end_V != step.potential_V and not step.open_circuit for step in steps)
+    time, current = np.asarray(record.time_s, float), np.asarray(record.current_fA, float)
+    error = np.asarray(record.standard_error_fA, float)
+    rows = list(summary.get("facts", {}).get("half_cycles", ()))
+    with figure_style():
+        figure = new_figure(6.2)
+        panels = figure.subplot_mosaic("ee;ii;ls", height_ratios=(0.45, 1.15, 1.0))
+        imposed, flow, left, solid = (panels[name] for name in "eils")
+
+        imposed.set_xlim(0.0, end)
+        fine = np.unique(np.concatenate([np.linspace(0.0, end, 2001), np.cumsum([s.duration_s for s in steps])[:-1]]))
+        potential, connected = potential_at(steps, fine)
+        imposed.plot(fine, np.where(connected, potential, np.nan), color=INK)
+        imposed.axhline(standard, color=REFERENCE, linewidth=0.7, linestyle="--")
+        imposed.set_ylabel("E (V)")
+        imposed.margins(y=0.25)
+        shade_protocol(imposed, protocol, standard, named=False)
+
+        flow.set_xlim(0.0, end)
+        flow.fill_between(time, current - error, current + error, color=TRACK, alpha=0.4, linewidth=0)
+        flow.plot(time, current, color=INK, linewidth=0.9)
+        flow.axhline(0.0, color=REFERENCE, linewidth=0.7)
+        flow.set_xlabel("time (s)")
+        _current_labels(flow, density)
+        flow.margins(y=0.16)
+        shade_protocol(flow, protocol, standard)
+
+        if ramped:
+            _draw_against_potential(left, record, steps, standard)
+        else:
+            _draw_charges(left, rows)
+        _draw_remainders(solid, rows)
+        headline(figure, f"{summary.get('title') or 'one droplet'}: current")
+        footnote(figure, f"mean of the realisations, ± one standard error; positive: electrons enter; {note}")
+        return save_figure(figure, Path(folder) / FOLDER / "droplet_current")
+
+
+def _current_labels(axes: Axes, droplets_per_um2: float) -> None:
+    """Axis of the current of a droplet, and on the right that of the electrode where its droplets are counted."""
+    axes.set_ylabel("current per droplet (fA)")
+    if droplets_per_um2 > 0:
+        scale = 0.1 * droplets_per_um2
+        right = axes.secondary_yaxis(
+            "right", functions=(lambda x: np.asarray(x) * scale, lambda x: np.asarray(x) / scale)
+        )
+        right.set_ylabel("µA/cm²")
+
+
+def _draw_against_potential(axes: Axes, record: Current, steps: Sequence[PotentialStep], standard_V: float) -> None:
+    """Current against potential, one line for each sweep, later ones darker."""
+    time, potential = np.asarray(record.time_s, float), np.asarray(record.potential_V, float)
+    current = np.asarray(record.current_fA, float)
+    ends = np.cumsum([step.duration_s for step in steps])
+    ramps = [k for k, step in enumerate(steps) if step.end_V != step.potential_V and not step.open_circuit]
+    for number, k in enumerate(ramps):
+        inside = (time > ends[k] - steps[k].duration_s) & (time < ends[k])
+        share = number / max(len(ramps) - 1, 1)
+        label = {0: "first sweep", len(ramps) - 1: "last sweep"}.get(number)
+        colour = MEASURED if steps[k].end_V < steps[k].potential_V else FITTED
+        axes.plot(
+            potential[inside], current[inside], color=colour, alpha=0.35 + 0.65 * share, linewidth=0.9, label=label
+        )
+    axes.axhline(0.0, color=REFERENCE, linewidth=0.7)
+    axes.axvline(standard_V, color=REFERENCE, linewidth=0.7, linestyle="--")
+    axes.set_xlabel("potential (V); blue: falling, orange: rising")
+    axes.set_ylabel("current per droplet (fA)")
+    legend_above(axes, 2)
+
+
+def _draw_charges(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Charge of each half cycle as bars with standard errors."""
+    for k, row in enumerate(rows):
+        colour = {"reduction": MEASURED, "oxidation": FITTED}.get(str(row["kind"]), MUTED)
+        axes.bar(k + 1, row["charge_fC"], yerr=row["charge_fC_error"] or 0.0, color=colour, width=0.7, capsize=2)
+    axes.axhline(0.0, color=REFERENCE, linewidth=0.7)
+    axes.set_xlim(0.5, len(rows) + 0.5)
+    axes.set_xlabel("half cycle")
+    axes.set_xticks(_ticks(len(rows)))
+    axes.set_ylabel("charge per droplet (fC)")
+
+
+def _draw_remainders(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Solid units and covered share at the end of each half cycle."""
+    number = np.arange(1, len(rows) + 1)
+    units = np.array([row["solid_units_at_end"] for row in rows], float)
+    covered = np.array([100.0 * row["covered_share"] for row in rows], float)
+    axes.plot(number, units, "o-", color=INK, markersize=4, label="solid units (left)")
+    axes.set_ylim(0.0, 1.15 * float(units.max(initial=0.0)) or 1.0)
+    axes.set_xlabel("half cycle")
+    axes.set_xticks(_ticks(len(rows)))
+    axes.set_ylabel("solid units at its end")
+    axes.set_xlim(0.5, len(rows) + 0.5)
+    other = axes.twinx()
+    other.plot(number, covered, "s--", color=LIQUID, markersize=4, label="covered share (right)")
+    other.set_ylim(0.0, 1.15 * float(covered.max(initial=0.0)) or 1.0)
+    other.set_ylabel("electrode under droplets (%)")
+    other.spines["right"].set_visible(True)
+    lines = [*axes.get_lines(), *other.get_lines()]
+    axes.legend(lines, [str(line.get_label()) for line in lines], loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+
+
+def _ticks(n: int) -> list[int]:
+    """At most about ten of the numbers 1 to n."""
+    return list(range(1, n + 1, -(-n // 10) if n else 1))

@@ -115,22 +115,22 @@ def draw_grains(
 
 
 def grain_facts(grains: list[Grains]) -> dict[str, float | int | None]:
-    """Statistics of the grains of several droplets.
+    """Statistics of the grains of several crystals.
 
-    Returns droplets, grains, grains_per_droplet (mean and standard deviation), size_nm (median over grains, and
+    Returns crystals, grains, grains_per_crystal (mean and standard deviation), size_nm (median over grains, and
     weighted by volume), amorphous_share (of the grains) and amorphous_volume_share; None where there is no grain.
     """
     number = np.array([g.units.size for g in grains])
     if not number.sum():
-        return {"droplets": len(grains), "grains": 0}
+        return {"crystals": len(grains), "grains": 0}
     size = np.concatenate([g.size_nm for g in grains])
     units = np.concatenate([g.units for g in grains])
     amorphous = np.concatenate([g.amorphous for g in grains])
     return {
-        "droplets": len(grains),
+        "crystals": len(grains),
         "grains": int(number.sum()),
-        "grains_per_droplet": float(number.mean()),
-        "grains_per_droplet_deviation": float(number.std(ddof=1)) if number.size > 1 else None,
+        "grains_per_crystal": float(number.mean()),
+        "grains_per_crystal_deviation": float(number.std(ddof=1)) if number.size > 1 else None,
         "median_size_nm": float(np.median(size)),
         "volume_weighted_size_nm": float((size * units).sum() / units.sum()),
         "amorphous_share": float(amorphous.mean()),

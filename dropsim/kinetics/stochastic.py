@@ -436,7 +436,7 @@ def _leap(key: Array, walker: Walker, law: Law, leap: Leap, seed_units: Array, p
     # A crystal that has dissolved leaves a liquid.
     crystal = jnp.where(oxidising & (after.solid < 1.0), 0.0, after.crystal)
     # A droplet moves while it is liquid; what has crystallised stays where it is.
-    mobile = walker.liquid > 0.0
+    mobile = (walker.liquid > 0.0) & (walker.solid == 0.0)
     stride = jnp.where(mobile, jnp.sqrt(2.0 * patch.centroid_diffusivity * leap.duration), 0.0)
     dx, dy = stride * jax.random.normal(walk_key, (2,), dtype=walker.x.dtype)
     after = after._replace(crystal=crystal, x=walker.x + dx, y=walker.y + dy)

@@ -103,10 +103,10 @@ def test_facts_count_what_was_drawn():
     rng = np.random.default_rng(8)
     grains = [draw_grains(rng, 3000, 2e-3) for _ in range(6)]
     facts = grain_facts(grains)
-    assert facts["droplets"] == 6
+    assert facts["crystals"] == 6
     assert facts["grains"] == sum(g.units.size for g in grains)
     assert 0 <= facts["amorphous_volume_share"] <= facts["amorphous_share"] <= 1
-    assert grain_facts([]) == {"droplets": 0, "grains": 0}
+    assert grain_facts([]) == {"crystals": 0, "grains": 0}
 
 
 def test_impossible_crystals_are_refused():
