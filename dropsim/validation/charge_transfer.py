@@ -330,6 +330,14 @@ def fast_hopping(settings: Settings) -> Outcome:
     waits = first_seen(nucleated > 0, intervals)
     law = laws.seen_on_grid(lambda t: np.interp(t, fine, table, left=0.0), width)
     results.append(kolmogorov_result("wait for a nucleus: distribution", waits, law))
+    # At open circuit the hazard is constant, and the wait exponential.
+    constant = float(hazard(np.array([0.4]))[0])
+    still = random_marks(settings, 2 * n, 0.5 / constant, 24, 38)
+    start = filled(2 * n, np.full(n_units, 4))
+    rest = drive_of(settings, rates(0.0, 0.0))
+    _, kept = run(settings, scene, parameters, rest, still, start, ("nucleated",), stream=38)
+    idle = first_seen(kept["nucleated"].sum(axis=2) > 0, still) - 0.25 / constant
+    results.append(mean_result("wait for a nucleus at open circuit: mean x hazard", idle * constant, 1.0))
     seen, wanted = laws.seen_on_grid, np.linspace(0, 3 * tau, 31)
     curve = Curve(
         "wait for a nucleus", wanted / tau, np.mean(waits[:, None] <= wanted, axis=0),

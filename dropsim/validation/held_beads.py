@@ -289,8 +289,8 @@ def largest_deviation_result(quantity: str, sample: np.ndarray, expected: np.nda
     known = error > 0
     # A mean without scatter has to be right to rounding.
     wrong = np.any(difference[~known] > 1e-9)
-    score = np.inf if wrong else float(np.max(difference[known] / error[known]))
-    tolerance = float(stats.norm.isf(CHANCE / 2 / known.sum()))
+    score = np.inf if wrong else float(np.max(difference[known] / error[known], initial=0.0))
+    tolerance = float(stats.norm.isf(CHANCE / 2 / max(1, int(known.sum()))))
     return Result(
         quantity, score, 0.0, round(tolerance, 2), "SE", relation="at most",
         basis=f"largest of {known.sum()} means, exceeded once in {1 / CHANCE:.0f}, n = {len(sample)}",
