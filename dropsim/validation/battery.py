@@ -27,13 +27,16 @@ from dropsim.analysis import write_json
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.run import source_commit
 from dropsim.validation import (
+    charge_transfer,
     conservation,
     crosscheck,
     dynamics,
     electrolyte,
     electrostatics,
     force_error,
+    ledger,
     nist,
+    reactions,
     short_range,
 )
 from dropsim.validation.rows import Curve, Outcome, Result, Row, Settings
@@ -47,6 +50,9 @@ TABLES: tuple[tuple[Row, ...], ...] = (
     dynamics.ROWS,
     conservation.ROWS,
     electrolyte.ROWS,
+    charge_transfer.ROWS,
+    ledger.ROWS,
+    reactions.ROWS,
     crosscheck.ROWS,
 )
 """The tables of rows; the report has them in the order of their keys."""

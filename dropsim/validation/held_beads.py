@@ -27,7 +27,7 @@ from scipy import special, stats
 
 from dropsim.validation.rows import Result, Settings
 
-BATCH, BEADS, LI, CENTRES = 2000, 8, 5, 8
+BATCH, BEADS, LI, CENTRES = 1000, 8, 5, 8
 """Replicas in one call, and what every scene is filled up to: one compiled program for each way of sharing."""
 
 LENGTHS = (40.0, 40.0, 20.0)

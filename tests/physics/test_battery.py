@@ -14,7 +14,7 @@ from dropsim.validation.rows import Curve, Outcome, Result, Row, Settings
 ROWS = all_rows()
 # The comparison with independent programs has keys of its own, X1 and on.
 EXPECTED = [*(f"E{i}" for i in (1, 2, 3, 4, 5, 6, 7, 8, 10)), "S1", "S2", "S3", *(f"B{i}" for i in range(1, 10)),
-            "D1", "D2", *(f"X{i}" for i in range(1, 5))]  # fmt: skip
+            "D1", "D2", "C1", "C2", "C3", "C4", "R1", "R2", "R3", *(f"X{i}" for i in range(1, 5))]  # fmt: skip
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
