@@ -30,7 +30,7 @@ from dropsim.kinetics.cycles import (
 )
 from dropsim.kinetics.droplet import DropletSolution, solve_droplet
 from dropsim.kinetics.grains import Grains, draw_grains, grain_facts
-from dropsim.kinetics.parameters import KineticParameters, first_reduction_potential
+from dropsim.kinetics.parameters import KineticParameters, first_reduction_potential, protocol_segments
 from dropsim.kinetics.protocol import PotentialStep, as_step
 from dropsim.kinetics.stochastic import simulate_droplets
 from dropsim.observables.diffusion import covariance_estimator, gls_diffusivity, ordinary_msd_fit
@@ -101,9 +101,11 @@ def kinetic_parameters(
     try:
         parameters = KineticParameters.from_measurements(given, usable, source)
         parameters = calibrated(parameters, open_rates, table.calibration_radius_nm, table.calibration_time_s)
+        protocol = tuple(as_step(entry) for entry in table.protocol)
+        protocol_segments(parameters, protocol)  # refuses a potential that is out of range
     except ValueError as error:
         raise ConfigError(f"kinetics: {error}") from error
-    return parameters, tuple(as_step(entry) for entry in table.protocol), unused
+    return parameters, protocol, unused
 
 
 def calibrated(

@@ -336,6 +336,10 @@ def plot_droplet_tier(
     closure = summary.get("facts", {}).get("closure_note")
     note = "; ".join(text for text in (f"inputs {note}", closure) if text)
     standard, onset = _input(summary, "standard_potential_V") or 0.0, _input(summary, "onset_s")
+    # The onset counts from where the first reduction begins.
+    reductions = [part.start_s for part in half_cycles(protocol_steps(protocol), standard) if part.kind == "reduction"]
+    if onset is not None:
+        onset = onset + reductions[0] if reductions else None
     whole = (float(time[0]), float(time[-1]))
     window = event_window(solution_mean, realisations)
     with figure_style():
