@@ -374,30 +374,39 @@ class _Process:
         taken = np.minimum(self.rng.binomial(patch.dissolved, -np.expm1(-rate * leap.duration_s)), free)
         patch.dissolved -= taken
         arrivals[:, chain.A0] = taken
-        released, deposited, left = self._react(patch, arrivals, matrices)
+        moved = self.rng.multinomial(patch.states, matrices[0]) + self.rng.multinomial(arrivals, matrices[1])
+        patch.states[:] = 0
+        released, deposited, left = self._settle(patch, moved)
         # Who left during the leap may have come back in what remained of it.
         again = self.rng.binomial(left, np.clip(1.0 - _mean_exponential(rate * leap.duration_s), 0.0, 1.0))
         again = np.minimum(again, self._free_sites(patch))
         patch.dissolved += left - again
         patch.states[:, chain.A0] += again
-        self._exchange(patch, leap, released)
-        self._deposit(patch, deposited, leap)
+        # Li2S2 that the metal takes up has the same time to react.
+        late = np.zeros_like(patch.states)
+        late[:, chain.INTERMEDIATE] = self._exchange(patch, leap, released)
+        released, more, left = self._settle(patch, self.rng.multinomial(late, matrices[1]))
+        patch.intermediate += LI2S2_PER_UNIT * released
+        patch.dissolved += left
+        self._deposit(patch, deposited + more, leap)
         self._supply(patch, leap.duration_s)
 
     def _free_sites(self, patch: _Patch) -> Counts:
         return np.maximum(self.parameters.total_sites - patch.states.sum(axis=1), 0)
 
-    def _react(self, patch: _Patch, arrivals: Counts, matrices: tuple[Floats, Floats]) -> tuple[Counts, Counts, Counts]:
-        """Electrons one at a time; returns units released as Li2S2, deposited as Li2S, and gone back into solution."""
-        moved = self.rng.multinomial(patch.states, matrices[0]) + self.rng.multinomial(arrivals, matrices[1])
+    def _settle(self, patch: _Patch, moved: Counts) -> tuple[Counts, Counts, Counts]:
+        """Put ions where they went, and count their electrons; moved: (lanes, from, to).
+
+        Returns units released as Li2S2, deposited as Li2S, and gone back into solution: the caller has them to place.
+        """
         gained = chain.ELECTRONS[None, :] - chain.ELECTRONS[: chain.N_STATES, None]
         patch.net += (moved * gained).sum(axis=(1, 2))
         arrived = moved.sum(axis=1)
-        patch.states = arrived[:, : chain.N_STATES].copy()
+        patch.states += arrived[:, : chain.N_STATES]
         return arrived[:, chain.RELEASED], arrived[:, chain.DEPOSITED], arrived[:, chain.LEFT]
 
-    def _exchange(self, patch: _Patch, leap: Leap, released: Counts) -> None:
-        """Li2S2 between solution, particles, rods and the metal."""
+    def _exchange(self, patch: _Patch, leap: Leap, released: Counts) -> Counts:
+        """Li2S2 between solution, particles, rods and the metal; returns units (three Li2S2) that the metal took."""
         p, dt = self.parameters, leap.duration_s
         velocity = p.rod_uptake_velocity_nm_per_s(leap.potential_V) if leap.connected else 0.0
         free = self._free_sites(patch)
@@ -425,11 +434,12 @@ class _Process:
         parts = self.rng.multinomial(caught, _rows(rates / weight, total > 0))
         n_particles, n_rods = up.shape[1], rod_up.shape[1]
         to_particles, to_rods = parts[:, :n_particles], parts[:, n_particles : n_particles + n_rods]
-        units_adsorbed = np.minimum(parts[:, -1] // LI2S2_PER_UNIT, free)
-        back = parts[:, -1] - LI2S2_PER_UNIT * units_adsorbed
+        # Three at a time, rounded at random so that the mean is kept: one or two are left over, or taken along.
+        wanted = np.floor(parts[:, -1] / LI2S2_PER_UNIT + self.rng.random(_BATCH)).astype(np.int64)
+        there = patch.intermediate + source - caught + parts[:, -1]
+        units_adsorbed = np.minimum(np.minimum(wanted, there // LI2S2_PER_UNIT), free)
 
-        patch.intermediate += source - caught + back
-        patch.states[:, chain.INTERMEDIATE] += units_adsorbed
+        patch.intermediate = there - LI2S2_PER_UNIT * units_adsorbed
         patch.particles += to_particles - shed
         patch.rods += 2 * to_rods
         patch.transferred += to_rods.sum(axis=1)
@@ -437,6 +447,7 @@ class _Process:
         gone = np.where(patch.particles < SMALLEST_PARTICLE, patch.particles, 0)
         patch.particles -= gone
         patch.intermediate += gone.sum(axis=1)
+        return units_adsorbed
 
     def _nucleate(self, patch: _Patch, leap: Leap) -> None:
         p = self.parameters

@@ -1,4 +1,4 @@
-"""Ostwald ripening against closed forms: vanishing radii, who grows and who shrinks, Lifshitz-Slyozov-Wagner, matter."""
+"""Ostwald ripening against closed forms: vanishing radii, who grows and who shrinks, late-time laws, matter."""
 
 import math
 
