@@ -20,7 +20,7 @@ from dropsim.composition import (
     stage_potentials_V,
 )
 from dropsim.kinetics.calibration import calibrated_interface_velocity
-from dropsim.timescales import Groups, groups
+from dropsim.timescales import Groups, electrode_rates, groups
 from dropsim.units import (
     bjerrum_length_nm,
     number_density_per_nm3,
@@ -405,11 +405,16 @@ def droplet_scales(config: Config) -> DropletScales:
     footprint = math.pi * (1 - cosine**2)
     prefactor = kinetics.contact_prefactor or kinetics.centre_density_per_nm2 * footprint
     n_contacts = prefactor * radius**power
-    k_in, k_out = butler_volmer(
+    # At the most negative potential of the protocol, which reduces most.
+    driven = [step for step in kinetics.protocol if not step.open_circuit] or list(kinetics.protocol)
+    ends = [step.potential_V for step in driven] + [s.potential_end_V for s in driven if s.potential_end_V is not None]
+    k_in, k_out = electrode_rates(
+        kinetics.kinetics,
         kinetics.rate_constant_per_s,
         kinetics.transfer_coefficient,
-        kinetics.protocol[0].potential_V - kinetics.standard_potential_V,
-        temperature,
+        kinetics.reorganisation_energy_eV,
+        min(ends) - kinetics.standard_potential_V,
+        thermal_voltage_V(temperature),
     )
     excess = number_density_per_nm3(kinetics.bulk_mM) - number_density_per_nm3(saturation)
     dense_diffusivity = kinetics.dense_diffusivity_nm2_per_s or FALLBACK_DENSE_NM2_PER_S
