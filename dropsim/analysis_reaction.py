@@ -28,6 +28,7 @@ from dropsim.observables.conversion import (
     converted_share,
     cumulative_events,
     order_of_appearance,
+    passing_times,
 )
 from dropsim.observables.droplets import LI2S, S6, cluster_labels_series, is_sulfur, track_droplets, unwrap_cluster
 from dropsim.observables.electrochemistry import (
@@ -59,6 +60,9 @@ SMOOTHED_SHARE = 1 / 12
 ONE_EVENT = "one event: no error; compressed clock"
 
 REACTION_KEYS = (
+    "solid_share",
+    "half_conversion_time",
+    "conversion_spread",
     "conversion_time",
     "threshold_to_full_time",
     "area_ratio_after_conversion",
@@ -213,6 +217,10 @@ def _single(value: float, unit: str, what: str) -> Estimate:
     return Estimate(value, math.nan, unit, 1.0, f"{what}; one run: no error")
 
 
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _half_cycles(out: Collector, trajectory: Trajectory, record: Record) -> None:
     """Charge, peak and coverage of every half cycle; the first reduction and cycle under keys of their own."""
     area = float(trajectory.lengths[0] * trajectory.lengths[1])
@@ -229,10 +237,10 @@ def _half_cycles(out: Collector, trajectory: Trajectory, record: Record) -> None
                 "end_ps": part.end,
                 "charge_e": round(part.charge),
                 "charge_mC_per_cm2": charge_mC_per_cm2(part.charge, area),
-                "peak_current_e_per_ps": part.peak_current,
-                "peak_current_uA_per_cm2": float(current_density_uA_per_cm2(part.peak_current, area)),
-                "peak_time_ps": part.peak_time - part.start,
-                "peak_potential_V": round(part.peak_potential, 6),
+                "peak_current_e_per_ps": _finite(part.peak_current),
+                "peak_current_uA_per_cm2": _finite(float(current_density_uA_per_cm2(part.peak_current, area))),
+                "peak_time_ps": _finite(part.peak_time - part.start),
+                "peak_potential_V": _finite(round(part.peak_potential, 6)),
                 "units_converted": int(solid[part.rows][-1]),
                 "sulfur_coverage": float(cover.sulfur[k]),
                 "solid_coverage": float(cover.solid[k]),
@@ -249,7 +257,7 @@ def _half_cycles(out: Collector, trajectory: Trajectory, record: Record) -> None
         "cycle_units_converted": np.array([row["units_converted"] for row in rows]),
     }
     found = cycles(record.parts, record.potential)
-    out.facts["cycles"] = [dataclasses.asdict(c) for c in found]
+    out.facts["cycles"] = [{k: _finite(v) for k, v in dataclasses.asdict(c).items()} for c in found]
     n_units = int(is_sulfur(trajectory.species([0])).sum())
     top = float(record.electrons.max(initial=0))
     out.add("capacity", lambda: _single(capacity_mAh_per_g(top, n_units), "mAh/g", "largest net charge over all S"))
@@ -278,6 +286,19 @@ def _conversion(
     rows = record.time <= until + 1e-9
     solid = np.asarray(record.ledger["units_converted"])[rows]
     times = conversion_times(record.events, KIND["nucleation"], record.time[rows], solid, float(reaction["threshold"]))
+    n_units = int(is_sulfur(trajectory.species([0])).sum())
+    out.estimates["solid_share"] = _single(
+        int(solid[-1]) / n_units, "1", "solid units over all, at the end of the reduction"
+    )
+
+    def one_by_one() -> None:
+        tenth, half, most = passing_times(record.time[rows], solid, float(record.time[0] - record.width[0]))
+        out.estimates["half_conversion_time"] = _single(half, "ps", "half of the units that turn; compressed clock")
+        out.estimates["conversion_spread"] = _single(
+            (most - tenth) / half, "1", "(t_90 - t_10) / t_50 of the units that turn, from the start of the reaction"
+        )
+
+    out.attempt(("half_conversion_time", "conversion_spread"), one_by_one)
     appeared = order_of_appearance(record.events, KIND["release"], KIND["conversion"])
     out.facts["appearance"] = {
         "first_Li2S2_ps": appeared.intermediate, "first_Li2S_ps": appeared.solid, "verdict": appeared.verdict,
@@ -415,10 +436,10 @@ def _grains(out: Collector, trajectory: Trajectory, record: Record, values: Mapp
             "droplets": n_droplets,
             "nuclei_per_droplet": len(beads) / n_droplets,
             "grains": len(found.units),
-            "units": found.units,
-            "size_nm": found.size_nm,
+            "units": found.units.tolist(),
+            "size_nm": found.size_nm.tolist(),
             "amorphous": int(found.amorphous.sum()),
-            "quaternions": found.quaternion,
+            "quaternions": found.quaternion.tolist(),
             "orientations": "drawn uniformly on SO(3) from the seed, not simulated",
         }
         few = len(found.size_nm) < 2

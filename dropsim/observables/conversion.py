@@ -85,6 +85,22 @@ def conversion_times(
     )
 
 
+def passing_times(
+    time: ArrayLike, units_converted: ArrayLike, start: float, shares: tuple[float, ...] = (0.1, 0.5, 0.9)
+) -> tuple[float, ...]:
+    """How long after `start` the solid units reach these shares of their largest number, in the unit of time.
+
+    time, units_converted: (C,) of the ledger; shares: of the largest number, above 0. Raises AnalysisError where
+    nothing turned solid. Units that turn one by one, each by ten first-order steps of rate k, pass 0.1, 0.5 and 0.9 at
+    1.58 / k, 2.70 / k and 4.56 / k: (1 - e^{-kt})^10. Validity: resolved to the interval between two checks.
+    """
+    clock, solid = np.asarray(time, dtype=np.float64), np.asarray(units_converted, dtype=np.int64)
+    top = int(solid.max(initial=0))
+    if top == 0:
+        raise AnalysisError("no unit turned solid")
+    return tuple(float(clock[np.argmax(solid >= share * top)]) - start for share in shares)
+
+
 def _crossing(events: EventTable, droplet: int, until: float, threshold: float) -> float | None:
     """Last upward crossing of the reduced fraction by a droplet up to a time."""
     rows = np.flatnonzero((events.droplet == droplet) & (events.time <= until))
