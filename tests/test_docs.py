@@ -241,7 +241,7 @@ def test_keys_of_toml_examples_exist(page):
 # --- tables ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", ["docs/model.md", "docs/droplet-tier.md"])
+@pytest.mark.parametrize("page", ["docs/model.md", "docs/droplet-tier.md", "docs/single-molecule.md"])
 def test_tables_of_defaults_are_those_of_the_program(page):
     entries, seen = leaf_entries(), 0
     for cells in tables((ROOT / page).read_text(encoding="utf-8"), "key"):
