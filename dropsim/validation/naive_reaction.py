@@ -73,17 +73,20 @@ def _rates(droplet: Droplet, held: np.ndarray, solid: np.ndarray, nucleated: np.
     first = np.argmax(liquid[:, droplet.order], axis=1)
     sink = np.where(nucleated & (n_liquid > 0), droplet.order[first], -1)
     front = np.where(nucleated, droplet.front, 1.0)
+    # What Li2S covers serves the liquid, all of which touches it.
+    covered = np.sum(droplet.contacts * solid, axis=1, keepdims=True) / np.maximum(n_liquid, 1)[:, None]
+    serving = (droplet.contacts + covered) * liquid
     hops = np.zeros((n_replicas, n_beads, n_beads))
     if droplet.sharing == "finite":
         is_sink = np.arange(n_beads)[None] == sink[:, None]
         may_leave, free = liquid & ~is_sink, np.where(is_sink, M, M - held) * liquid
-        enter = droplet.rate_in * front[:, None] * droplet.contacts * free
-        leave = droplet.rate_out * droplet.contacts * held * may_leave
+        enter = droplet.rate_in * front[:, None] * serving * free
+        leave = droplet.rate_out * serving * held * may_leave
         hops = droplet.hop_rate * (held * may_leave)[:, :, None] * free[:, None, :]
         hops[:, np.arange(n_beads), np.arange(n_beads)] = 0.0
     else:
         # Every bead holds the mean load; only the pool counts, so that it may be booked on any bead.
-        contacts = np.sum(droplet.contacts * liquid, axis=1)
+        contacts = np.sum(serving, axis=1)
         load = np.where(nucleated, 0.0, pool / np.maximum(n_liquid, 1))
         enter, leave = np.zeros((n_replicas, n_beads)), np.zeros((n_replicas, n_beads))
         enter[:, 0] = droplet.rate_in * front * contacts * (M - load)

@@ -70,7 +70,9 @@ def charge_transfer_step(
     electrons of a droplet are a pool, dealt to its slots uniformly at the end of the interval (hypergeometric law);
     "none" is k_hop = 0. In a droplet Li2S nucleates with the hazard of `nucleation_hazard`; from then on its liquid
     unit nearest to a wired centre takes every electron that reaches it and keeps it; with ten it is solid, and the
-    next is taken. k_in of such a droplet is multiplied by chi. A droplet that holds Li2S needs no nucleus.
+    next is taken. k_in of such a droplet is multiplied by chi. A droplet that holds Li2S needs no nucleus. Contacts
+    that its Li2S covers go on serving it: they count for the liquid units that touch Li2S within tunnelling_range of a
+    wired centre, in proportion to how many such units each touches.
 
     Where the electrode plane z = 0 reacts, units within surface_contact of it exchange electrons with it, each for
     itself unless surface_sharing; there a unit with four electrons goes on to ten where it is with the probability
@@ -139,6 +141,7 @@ def charge_transfer_step(
         known=jnp.zeros((), bool),
         rods=zero,
         wet=zero,
+        through=zero,
         around=zero,
         count=jnp.zeros((len(COUNTED), n_units), jnp.int32),
         left=jnp.asarray(parameters.interval, dtype),

@@ -61,8 +61,9 @@ class Walk(NamedTuple):
     shares are not on its beads: pool: (S,) int32, electrons on all liquid units of the droplet that each bead belongs
     to; n_liquid: (S,) int32, those units. place: (S,) int32, rank of the next units to turn, 0 the first; nearest:
     (S,) squared distance to the nearest wired centre; placed, known: () bool, whether these two were worked out;
-    rods: (S,) Li2S in contact that the electrode reaches; wet: (S,) liquid units in contact; around: (S,) electrons
-    on the beads at the other ends of the edges, floats. count: (9, S) int32. left: () time to the end of the interval;
+    rods: (S,) Li2S in contact that the electrode reaches; wet: (S,) liquid units in contact; through: (S,) contacts
+    that the Li2S of the droplet covers, as far as they serve this bead; around: (S,) electrons on the beads at the
+    other ends of the edges, floats. count: (9, S) int32. left: () time to the end of the interval;
     n_events: () int32; stale: () bool, some phase has changed; done, capped: () bool.
     """
 
@@ -79,6 +80,7 @@ class Walk(NamedTuple):
     known: Array
     rods: Array
     wet: Array
+    through: Array
     around: Array
     count: Array
     left: Array
@@ -235,6 +237,13 @@ def _settled(walk: Walk, around: Surroundings, drive: Drive, parameters: Reactio
 
     # Opening asks for the range too: a solid unit out of it has no liquid neighbour that matters.
     walk = walk._replace(rods=beside((phase == SOLID) & in_range), wet=beside(phase == LIQUID))
+    if parameters.sharing != "none":
+        # Electrons tunnel through Li2S: a centre that it covers still serves the liquid at its surface.
+        inside = ~around.alone
+        at_solid = jnp.where(inside & (phase == LIQUID), beside((phase == SOLID) & in_range & inside), 0)
+        covered = jnp.where(inside & (phase == SOLID), around.contacts, 0)
+        both = total_of(jnp.stack([covered, at_solid], axis=1), around.droplet)
+        walk = walk._replace(through=at_solid * both[:, 0] / jnp.maximum(both[:, 1], 1))
     if parameters.interactions and parameters.sharing != "mixed":
         walk = walk._replace(around=_field(walk, around, parameters))
     return walk
@@ -256,8 +265,9 @@ def _rates(walk: Walk, around: Surroundings, drive: Drive, parameters: ReactionP
     inward = jnp.where(shared & walk.converting, parameters.front_acceleration * inward, inward)
     electrons = walk.electrons.astype(dtype)
     kinds: list[Array | None] = [None] * len(_KINDS)
-    kinds[CENTRE_IN] = drive.rate_in * around.contacts * inward
-    kinds[CENTRE_OUT] = drive.rate_out * around.contacts * outward
+    contacts = around.contacts + walk.through
+    kinds[CENTRE_IN] = drive.rate_in * contacts * inward
+    kinds[CENTRE_OUT] = drive.rate_out * contacts * outward
     kinds[SURFACE_IN] = jnp.where(around.at_surface, drive.surface_in * inward, nothing)
     leaving = jnp.where(dissolved & drive.oxidising, electrons, outward)
     kinds[SURFACE_OUT] = jnp.where(around.at_surface, drive.surface_out * leaving, nothing)
