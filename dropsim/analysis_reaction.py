@@ -428,7 +428,7 @@ def _grains(out: Collector, trajectory: Trajectory, record: Record, values: Mapp
         solid = np.flatnonzero(read.species[-1] == LI2S)
         found = grains_of_nuclei(
             read.position[-1, solid], read.position[-1, beads], trajectory.lengths, droplet=labels[-1, solid],
-            nucleus_droplet=labels[-1, beads], seed=int(values["run"]["seed"]),
+            nucleus_droplet=labels[-1, beads], seed=(int(values["run"]["seed"]), int(trajectory.metadata["replica"])),
         )  # fmt: skip
         n_droplets = len(np.unique(labels[-1, beads]))
         out.facts["grains"] = {

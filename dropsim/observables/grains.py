@@ -41,7 +41,7 @@ def grains_of_nuclei(
     droplet: ArrayLike | None = None,
     nucleus_droplet: ArrayLike | None = None,
     amorphous_below_nm: float = AMORPHOUS_BELOW_NM,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> ParticleGrains:
     """Share the solid units out to the nearest nucleus, within their own droplet where droplets are given.
 

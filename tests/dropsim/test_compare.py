@@ -20,6 +20,7 @@ from dropsim.compare import (
     number_text,
 )
 from dropsim.observables.estimate import Estimate
+from dropsim.report import pathway_numbers
 
 OUTCOME = Comparison("x", "x", "particle", "outcome of the particle tier")
 LAW = Comparison("x", "x", "droplet", "follows from the rate law that was put in")
@@ -164,3 +165,20 @@ def test_the_table():
     by_key = {row["estimate"]: row["verdict"] for row in rows}
     assert by_key["growth_exponent"] == "no value: no droplet"
     assert "it was not computed" in by_key["surface_count"]
+
+
+def test_a_lower_bound_is_not_set_beside_a_measured_value():
+    """The later peak of a protocol that is too short is a reason, not a number; the other ratios are judged."""
+    pathways = {
+        "estimates": {k: estimate(v, unit=u).to_dict() for k, v, u in (("peak_earlier", 80.0, "s"),
+                                                                       ("capacity_ratio", 2.3, "1"))},
+        "missing": {"exchange_rate_ratio": "no current without centres"},
+        "rows": [{"name": "peak_earlier", "lower_bound": True}, {"name": "capacity_ratio", "lower_bound": False}],
+    }  # fmt: skip
+    rows = {r["estimate"]: r for r in compare({}, "centres", None, pathway_numbers(pathways))}
+    assert set(rows) == {"peak_earlier", "capacity_ratio", "exchange_rate_ratio", "peak_current_ratio"}
+    assert rows["peak_earlier"]["verdict_class"] == "missing"
+    assert "at least 80 s" in rows["peak_earlier"]["verdict"]
+    assert rows["capacity_ratio"]["verdict_class"] == "agrees"
+    assert "no current" in rows["exchange_rate_ratio"]["verdict"]
+    assert pathway_numbers(None) is None
