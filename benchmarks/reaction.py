@@ -35,6 +35,7 @@ preset = "condensing-100mM"
 [run]
 name = "reaction"
 precision = "{precision}"
+chunk_ps = 36.0
 [box]
 lateral_nm = [{edge!r}, {edge!r}]
 height_nm = {edge!r}
@@ -81,7 +82,7 @@ def built_system(kind: str, n_beads: int, precision: str):
     """The system and its state after some steps, ions having met."""
     from workload import Stretch
 
-    from dropsim.build import build
+    from dropsim.build import build, relaxed
     from dropsim.config_load import load_config_text
 
     n_salt = n_beads // 3
@@ -89,7 +90,8 @@ def built_system(kind: str, n_beads: int, precision: str):
     spacing = edge / max(1, round(edge / 2.75))
     text = CONFIG.format(precision=precision, edge=edge, n_salt=n_salt, spacing=spacing)
     built = build(load_config_text(text), position=lattice_start(n_salt, edge))
-    return built, Stretch(built.state, built.system, built.plan[0], 1, STEPS_BETWEEN_LOOKS * 5, 0)
+    state, system = relaxed(built.state, built.system)
+    return built, Stretch(state, system, built.plan[0], 1, STEPS_BETWEEN_LOOKS * 5, 0)
 
 
 def measure_system(kind: str, n_beads: int, precision: str, repeats: int, seconds: float) -> list[dict[str, Any]]:
