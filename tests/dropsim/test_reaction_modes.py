@@ -277,7 +277,7 @@ def test_more_events_than_are_followed_stop_the_run(monkeypatch):
 
 
 def test_a_reservoir_that_runs_dry_stops_the_run():
-    overrides = [*MODES["bare"], "reaction.rate_constant_per_ps=5.0"]
+    overrides = [*MODES["bare"], *SHORT, "reaction.lithium_slots=10", "reaction.rate_constant_per_ps=5.0"]
     built = build(load_config_text(TEXT, overrides=overrides))
     with pytest.raises(SimulationError, match=r"raise reaction\.lithium_slots"):
         list(simulate(built.system, built.state, built.plan))
