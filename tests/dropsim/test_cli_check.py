@@ -412,7 +412,7 @@ def test_module_entry_point(file):
 
 
 def test_bare_electrons_ask_for_a_shorter_step_where_they_are():
-    """A Li2S unit of -12 e binds Li+ with eleven times the stiffness of S6: from the reaction's stage on, not before."""
+    """A Li2S unit of -12 e binds Li+ eleven times as stiffly as S6: from the stage of the reaction on, not before."""
     plain, bare = load(), load("reaction.charge_treatment=bare")
     react = next(stage for stage in bare.stages if stage.reaction)
     assert check_scales.contact_curvature_kT_per_nm2(bare, bare.stages[0]) == pytest.approx(
