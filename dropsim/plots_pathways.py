@@ -272,7 +272,7 @@ def _draw_ratios(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_yticks(range(len(shown)), [str(row["quantity"]) for row in shown])
     axes.set_ylim(len(shown) - 0.4, -0.75)
     axes.set_xlabel("with over without centres")
-    legend_above(axes, 2)
+    axes.legend(loc="upper left")
     times = [row for row in rows if row["unit"] == "s" and row["dropsim"] is not None]
     words = []
     for row in times:
