@@ -85,7 +85,7 @@ class SingleMoleculeParameters:
     surface_rate_constant_per_s: float = 0.02
     surface_transfer_coefficient: float = 0.04
     branch_potential_V: float = -0.5
-    branch_width_V: float = 0.4 / math.log(19.0)
+    branch_width_V: float = 0.136
     diffusivity_nm2_per_s: float = 3.0e8
     particle_velocity_nm_per_s: float = 1.0e6
     solubility_per_nm3: float = 0.03 * units.MILLIMOLAR_PER_NM3
