@@ -246,6 +246,9 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
 Estimates = Mapping[str, Estimate]
 
+# Differences, for which zero is an answer: an error far above the value does not make it unknown.
+NONE_IS_A_VALUE = frozenset({"charge_inner_minus_outer"})
+
 
 def estimate_from_dict(values: Mapping[str, Any]) -> Estimate:
     """An Estimate back from `Estimate.to_dict`."""
@@ -283,7 +286,8 @@ def combined(summaries: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Estimate
             except AnalysisError as error:
                 missing[key] = str(error)
                 continue
-        if not joined.standard_error <= 10.0 * abs(joined.value) and math.isfinite(joined.standard_error):
+        unbounded = joined.standard_error > 10.0 * abs(joined.value) and key not in NONE_IS_A_VALUE
+        if unbounded and math.isfinite(joined.standard_error):
             missing[key] = f"the data do not bound it: {estimate_text(joined)}"
             continue
         if len(found) < len(summaries):

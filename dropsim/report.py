@@ -17,6 +17,14 @@ from dropsim.droplet_tier import DropletTier, run_droplet_tier, write_droplet_ti
 from dropsim.errors import ConfigError, TrajectoryError
 from dropsim.observables.estimate import Estimate
 from dropsim.pathways import compare_pathways, write_pathways
+from dropsim.report_conditions import (
+    REACTION_KEYS,
+    REACTION_ROWS,
+    control_summary,
+    control_tiers,
+    draw_growth,
+    draw_reactions,
+)
 from dropsim.report_timescales import join_timescales, print_timescales, tier_timescales
 from dropsim.run_folder import SUMMARY, read_config
 from dropsim.single_molecule_tier import run_single_molecule_tier, write_single_molecule_tier
@@ -70,8 +78,8 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     """Join replicas, run the droplet tier of the main run, compare, draw, and write comparison.json.
 
     path: a study's folder, a folder of runs, or one run folder. Returns what comparison.json holds: rows (the
-    table), conditions, droplet_tier, single_molecule, pathways, timescales. Raises ConfigError where the runs have no
-    single main condition.
+    table), conditions, droplet_tier, droplet_tiers (of controls), single_molecule, pathways, timescales. Raises
+    ConfigError where the runs have no single main condition.
     """
     root, name, folders = study_folders(path)
     if not folders:
@@ -82,12 +90,15 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
         groups.setdefault(summary["name"], []).append((folder, summary))
     main = main_condition(groups)
     conditions = {key: combined([s for _, s in members]) for key, members in groups.items()}
-    config = read_config(groups[main][0][0])
+    configs = {key: read_config(members[0][0]) for key, members in groups.items()}
+    config = configs[main]
     tier, tier_numbers, tier_summary = None, None, None
+    others: dict[str, DropletTier] = {}
+    sources = {key: ", ".join(f.name for f, _ in members) for key, members in groups.items()}
     if droplet_tier and has_droplet_tier(config):
-        source = ", ".join(f.name for f, _ in groups[main])
-        tier = run_droplet_tier(config, conditions[main][0], source)
-        tier_summary = write_droplet_tier(root, tier, source)
+        tier = run_droplet_tier(config, conditions[main][0], sources[main])
+        tier_summary = write_droplet_tier(root, tier, sources[main])
+        others = control_tiers(configs, main, {key: found for key, (found, _) in conditions.items()}, sources)
         tier_numbers = (tier.estimates, tier.missing)
     single_summary, pathways = report_bare_electrode(root, config, tier) if droplet_tier else (None, None)
     # The published values are of droplets on an electrode: a box without one is not set beside them.
@@ -96,12 +107,17 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     scales = {key: join_timescales([s for _, s in members]) for key, members in groups.items()}
     if tier_summary is not None:
         scales["droplet tier"] = tier_timescales(tier_summary["derived"])
+    tiers = {key: control_summary(other, sources[key]) for key, other in others.items()}
+    for key, summary in tiers.items():
+        relative = configs[key].kinetics.rate_constant_per_s / config.kinetics.rate_constant_per_s
+        scales[f"droplet tier, {key}"] = tier_timescales(summary["derived"], relative)
     result = {
         "study": name,
         "main": main,
         "rows": rows,
         "conditions": [condition_row(key, members, conditions[key][0]) for key, members in groups.items()],
         "droplet_tier": tier_summary,
+        "droplet_tiers": tiers,
         "single_molecule": single_summary,
         "pathways": pathways,
         "timescales": scales,
@@ -109,6 +125,11 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     }
     write_json(root / COMPARISON, result)
     draw_study(root, result, groups, main, tier)
+    if len(groups) > 1:
+        curves = {key: [read_curves(folder) for folder, _ in members] for key, members in groups.items()}
+        draw_reactions(root, name, groups, curves, result["conditions"], scales)
+    if tier is not None and others:
+        draw_growth(root, name, {main: tier, **others}, {key: m[0][1]["title"] or key for key, m in groups.items()})
     return result
 
 
@@ -168,7 +189,8 @@ def condition_row(
     key: str, members: Sequence[tuple[Path, Mapping[str, Any]]], estimates: Mapping[str, Estimate]
 ) -> dict[str, Any]:
     """One condition for the table and the figure: joined estimates, and each replica's own value."""
-    keys = [k for k, _, _ in CONDITION_ROWS] + sorted(k for k in estimates if k.startswith(tuple(BULK_HEADINGS)))
+    keys = [k for k, _, _ in CONDITION_ROWS] + [k for k in REACTION_KEYS if k in estimates]
+    keys += sorted(k for k in estimates if k.startswith(tuple(BULK_HEADINGS)))
     return {
         "name": key,
         "title": members[0][1]["title"],
@@ -311,7 +333,7 @@ def shown_rows(conditions: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, 
         if key.startswith(beginning)
     ]
     slab = list(CONDITION_ROWS) if not bulk or any(key in found for key, _, _ in CONDITION_ROWS) else []
-    return slab + bulk
+    return slab + [row for row in REACTION_ROWS if row[0] in found] + bulk
 
 
 TEMPERATURE_KEY = "configurational_temperature_"

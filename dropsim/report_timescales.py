@@ -40,15 +40,18 @@ def join_timescales(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return as_summary(Groups(**values), clocks)
 
 
-def tier_timescales(derived: Mapping[str, Any]) -> dict[str, Any]:
-    """Groups of the droplet tier from its derived numbers; without a hop rate the tier is well mixed by its rule."""
+def tier_timescales(derived: Mapping[str, Any], clock_compression: float = 1.0) -> dict[str, Any]:
+    """Groups of the droplet tier from its derived numbers; without a hop rate the tier is well mixed by its rule.
+
+    clock_compression: its rate constant over that of the study's main run.
+    """
     values = {name: _number(derived.get(key)) for name, key in TIER_NAMES.items()}
     theta = _number(derived.get("collectivity_index"))
     values["collectivity"] = math.inf if theta is None else theta
     ratio = values["conversion_to_growth"]
     if ratio is not None and math.isinf(ratio):
         values["conversion_to_growth"] = None  # nothing converts: there is no conversion time
-    return as_summary(Groups(**values, clock_compression=1.0), [])
+    return as_summary(Groups(**values, clock_compression=clock_compression), [])
 
 
 def _number(value: Any) -> float | None:

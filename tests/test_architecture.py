@@ -14,7 +14,7 @@ DROPSIM = sorted((REPOSITORY / "dropsim").rglob("*.py"))
 READERS_OF_CONFIG = {
     "config", "config_load", "config_rules", "config_schema", "check", "check_scales", "composition", "build",
     "run", "run_folder", "study", "report", "droplet_tier", "cli", "splitting", "start", "tune",
-    "single_molecule_tier",
+    "single_molecule_tier", "report_conditions",
 }  # fmt: skip
 # Reads the resolved configuration of a trajectory as plain values, never the class.
 READERS_OF_STORED_VALUES = {"analysis"}
