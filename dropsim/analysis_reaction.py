@@ -44,7 +44,7 @@ from dropsim.observables.electrochemistry import (
 )
 from dropsim.observables.estimate import Estimate
 from dropsim.observables.grains import first_solid_units, grains_of_nuclei
-from dropsim.observables.statistics import mean_estimate
+from dropsim.observables.statistics import mean_estimate, proportion_estimate
 from dropsim.observables.structure import contact_numbers
 from dropsim.trajectory import Trajectory
 
@@ -68,6 +68,10 @@ REACTION_KEYS = (
     "area_ratio_after_conversion",
     "converted_droplets",
     "collective_share",
+    "single_step_share",
+    "intermediate_share",
+    "intermediate_lead",
+    "solid_height",
     "charge_inner",
     "charge_middle",
     "charge_outer",
@@ -305,21 +309,49 @@ def _conversion(
     }  # fmt: skip
 
     def together() -> None:
-        born = (int(record.events.of(KIND[name]).count.sum()) for name in ("release", "oxidation"))
-        released, oxidised = born
-        dissolved = int(np.asarray(record.ledger.get("units_intermediate", np.zeros(1)))[-1])
-        through = released - oxidised - dissolved
-        number, total, share = collective_share(record.events, KIND["conversion"], through_intermediate=through)
+        number, total, share = collective_share(record.events, KIND["conversion"])
         out.estimates["collective_share"] = share
         out.facts["solid_units"] = {"in_droplets": number, "alone": total - number, "through_Li2S2": through}
 
+    def in_steps() -> None:
+        if not float(reaction.get("surface_rate_constant_per_ps", 0.0)) > 0:
+            raise AnalysisError("the bare electrode does not react: nothing goes through Li2S2")
+        last = int(np.asarray(record.ledger.get("units_intermediate", np.zeros(1)))[rows][-1])
+        out.estimates["intermediate_share"] = _single(last / n_units, "1", "units that are dissolved Li2S2 at the end")
+        if appeared.intermediate is None or appeared.solid is None:
+            out.missing["intermediate_lead"] = appeared.verdict
+        else:
+            lead = appeared.solid - appeared.intermediate
+            out.estimates["intermediate_lead"] = _single(lead, "ps", "first Li2S less first Li2S2; compressed clock")
+        total = int(record.events.of(KIND["conversion"]).count.sum())
+        if total == 0:
+            raise AnalysisError("no unit turned solid")
+        out.estimates["single_step_share"] = proportion_estimate(
+            total - through, total, f"{total - through} of {total} solid units never were Li2S2"
+        )
+
+    released, oxidised = (int(record.events.of(KIND[name]).count.sum()) for name in ("release", "oxidation"))
+    dissolved = int(np.asarray(record.ledger.get("units_intermediate", np.zeros(1)))[-1])
+    through = released - oxidised - dissolved
     out.attempt(("collective_share",), together)
+    out.attempt(("single_step_share", "intermediate_share", "intermediate_lead"), in_steps)
 
     def droplets() -> None:
         frames = _reacting_frames(trajectory, values, until)[-1:]
         if not len(frames):
             raise AnalysisError("no frame was recorded while the run reacted")
         read = read_frames(trajectory, frames)
+        solid_here = read.species[0] == LI2S
+        if values["box"]["geometry"] == "bulk":
+            out.missing["solid_height"] = "the box has no electrode"
+        elif solid_here.any():
+            height = float(read.position[0, solid_here, 2].mean())
+            out.estimates["solid_height"] = _single(height, "nm", "mean height of solid units over the electrode")
+        else:
+            out.missing["solid_height"] = "no unit turned solid"
+        # What lies on an electrode that reacts and shares nothing is no droplet.
+        apart = (read.position[0, :, 2] < _alone_below(values)) & is_sulfur(read.species[0])
+        read = dataclasses.replace(read, position=read.position[:, ~apart], species=read.species[:, ~apart])
         labels = _labels(read, trajectory, values)
         size = max(int(reaction["minimum_size"]), 2)
         converted, number, share = converted_share(labels[0], read.species[0], size)
@@ -348,6 +380,14 @@ def _conversion(
             times.full - times.threshold, math.nan, "ps", 1.0,
             f"crossing of the threshold to the last unit converted, {ONE_EVENT}",
         )  # fmt: skip
+
+
+def _alone_below(values: Mapping[str, Any]) -> float:
+    """Height below which sulfur units react one by one at the electrode, nm; 0 where none does."""
+    reaction = values["reaction"]
+    alone = float(reaction.get("surface_rate_constant_per_ps", 0.0)) > 0 and not reaction.get("surface_sharing", False)
+    alone = alone and values["box"]["geometry"] == "slab"
+    return float(reaction.get("surface_contact_nm", 0.0)) if alone else 0.0
 
 
 def _area_ratio(out: Collector, trajectory: Trajectory, until: float) -> None:
@@ -477,8 +517,7 @@ def _liquid(
 def _charge(out: Collector, trajectory: Trajectory, record: Record, values: Mapping[str, Any]) -> Charging:
     """Where the electrons of the largest liquid droplet sit, and how well its contacts level them out."""
     reaction = values["reaction"]
-    alone = float(reaction.get("surface_rate_constant_per_ps", 0.0)) > 0 and not reaction.get("surface_sharing", False)
-    below = float(reaction.get("surface_contact_nm", 0.0)) if alone else 0.0
+    below = _alone_below(values)
     frames = _reacting_frames(trajectory, values)
     frames = frames[:: max(1, -(-len(frames) // CHARGE_FRAMES))]
     keys = ("charge_inner", "charge_middle", "charge_outer", "charge_inner_minus_outer")

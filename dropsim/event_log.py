@@ -91,7 +91,8 @@ def event_rows(checks: CheckRecord, time_ps: np.ndarray, before: int, slots: int
 
     checks: (C, ...) arrays on the host; time_ps: (C,); before: electrons that had crossed the electrode before the
     first check; slots: of the Li+ reservoir, 0 where lithium comes with the electrons. Droplets are named by their
-    smallest bead index; a bead that is adsorbed on the electrode, or dissolved Li2S2, may be a droplet of its own.
+    smallest bead index; a bead that is adsorbed on the electrode may be a droplet of its own, and dissolved Li2S2 that
+    turns solid has taken its electrons by itself: its conversion is the row of a droplet of one.
     electrons_before and electrons_after: on the whole droplet, converted units included. Li+ that enter or leave as
     beads are one row for the whole box, with the electrons of all beads and no droplet (-1).
     """
@@ -108,9 +109,18 @@ def event_rows(checks: CheckRecord, time_ps: np.ndarray, before: int, slots: int
             return np.bincount(label, weights=np.asarray(values), minlength=n).astype(np.int64)
 
         members, contacts = per_droplet(np.ones(n)), per_droplet(info.contacts[c])
-        counts = {name: per_droplet(values[c]) for name, values in per_bead.items()}
-        net = counts["entered"] - counts["left"] + counts["surface_entered"] - counts["surface_left"]
-        after = per_droplet(checks.electrons[c])
+        here = {name: values[c] for name, values in per_bead.items()}
+        # Electrons of the bare electrode reach a bead that is not adsorbed only as dissolved Li2S2, through Li2S.
+        by_itself = np.where(np.asarray(info.at_surface[c]) | (here["surface_entered"] == 0), 0, here["turned"])
+        counts = {name: per_droplet(values) for name, values in here.items()}
+        counts["turned"] = per_droplet(here["turned"] - by_itself)
+        gained = here["entered"] - here["left"] + here["surface_entered"] - here["surface_left"]
+        net, after = per_droplet(gained), per_droplet(checks.electrons[c])
+        rows += [
+            (checks.step[c], time_ps[c], EVENT_KINDS.index("conversion"), bead, 1, info.contacts[c][bead], 1,
+             checks.electrons[c][bead] - gained[bead], checks.electrons[c][bead], taken_before[c], taken[c])
+            for bead in np.flatnonzero(by_itself)
+        ]  # fmt: skip
         for name, kind in COUNTED.items():
             rows += [
                 (checks.step[c], time_ps[c], EVENT_KINDS.index(kind), d, members[d], contacts[d], counts[name][d],

@@ -140,16 +140,12 @@ def converted_share(
     return k, n, proportion_estimate(k, n, text)
 
 
-def collective_share(
-    events: EventTable, conversion_kind: int, *, through_intermediate: int = 0
-) -> tuple[int, int, Estimate]:
+def collective_share(events: EventTable, conversion_kind: int) -> tuple[int, int, Estimate]:
     """Share of the solid units that turned together in droplets: (in droplets, all, share).
 
     A unit that shares its electrons with no other is a droplet of one, and turned alone. events: of the run;
-    conversion_kind: its number; through_intermediate: units that turned from dissolved Li2S2, each by itself; where
-    they lay beside other units they are counted with these, so that the share is then an upper bound, and the interval
-    reaches down to what is left without all of them. Error: Wilson's; units of one droplet turn together, so that it
-    is a lower bound. Raises AnalysisError where no unit turned.
+    conversion_kind: its number. Error: Wilson's; units of one droplet turn together, so that it is a lower bound.
+    Raises AnalysisError where no unit turned.
     """
     turned = events.of(conversion_kind)
     total = int(turned.count.sum())
@@ -157,15 +153,7 @@ def collective_share(
         raise AnalysisError("no unit turned solid")
     together = int(turned.count[turned.members > 1].sum())
     text = f"{together} of {total} solid units turned in a droplet of two or more; units count as independent"
-    found = proportion_estimate(together, total, text)
-    if through_intermediate > 0 and together > 0:
-        least = proportion_estimate(max(together - through_intermediate, 0), total, text)
-        found = dataclasses.replace(
-            found,
-            method=f"{text}; at most, {through_intermediate} of all came through Li2S2",
-            interval=(least.interval_95[0], found.interval_95[1]),
-        )
-    return together, total, found
+    return together, total, proportion_estimate(together, total, text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,7 @@ def deal(rng, pool, units, near):
     return out
 
 
-def write(path, *, uneven=False, config=None):
+def write(path, *, uneven=False, config=None, released=0):
     """A run in which 6 electrons a check enter until a pool of 180 nucleates; then 42 a check convert 60 units by the
     end of the reduction; nothing moves at open circuit; 30 electrons a check leave three units in oxidation."""
     rng = np.random.default_rng(7)
@@ -83,6 +83,8 @@ def write(path, *, uneven=False, config=None):
     for check in range(GATHER + REDUCE + REST + OXIDISE):
         time, before = float(check + 1), through
         phase = np.searchsorted(np.cumsum([GATHER, REDUCE, REST, OXIDISE]), check, side="right")
+        if released and check == GATHER + 4:
+            events.append((check, time, KIND["release"], 59, 1, 0, released, 0, 0))
         if phase == 1:
             through = min(through + (42 if nucleated else 6), 10 * N_SULFUR)
             if through > before:
@@ -203,6 +205,31 @@ def test_times_and_shares_of_conversion(written):
     assert seen.facts["appearance"]["verdict"].endswith("single-step")
     # Discs of 0.25 instead of 0.30 nm, with the probe of 0.15 nm: below the ratio of volumes, above nothing.
     assert 0.7 < value(seen, "area_ratio_after_conversion") < 1.0
+
+
+def test_steps_of_the_bare_electrode(written, tmp_path):
+    _, seen = written
+    assert "does not react" in seen.missing["single_step_share"]
+    # The hemisphere stands on the electrode: its units solid at the end of the reduction lie as high as its beads.
+    assert value(seen, "solid_height") == pytest.approx(lattice_hemisphere(N_SULFUR)[:, 2].mean(), abs=1e-6)
+    path = tmp_path / TRAJECTORY
+    write(path, config=configuration(surface_rate_constant_per_ps=0.001), released=5)
+    with open_trajectory(path) as trajectory:
+        seen = observe(trajectory)
+    # Five units went out as Li2S2, at 25 ps, and none is dissolved at the end; 60 turned, the first at 51 ps.
+    assert value(seen, "single_step_share") == pytest.approx(55 / 60)
+    assert value(seen, "intermediate_share") == 0.0
+    first = seen.facts["appearance"]["first_Li2S_ps"]
+    assert value(seen, "intermediate_lead") == first - 25.0 > 20.0
+    # Units below 0.75 nm react alone there: the droplet is what lies above them.
+    low = int((lattice_hemisphere(N_SULFUR)[:, 2] < 0.75).sum())
+    assert 0 < low < N_SULFUR
+    assert seen.facts["droplets_converted"]["droplets"] == 1
+    wide = configuration(surface_rate_constant_per_ps=0.001, surface_contact_nm=5.0)
+    write(tmp_path / "wide.h5md", config=wide)
+    with open_trajectory(tmp_path / "wide.h5md") as trajectory:
+        seen = observe(trajectory)
+    assert "no droplet" in seen.missing["converted_droplets"]
 
 
 def test_grains_of_the_conversion(written):

@@ -70,6 +70,20 @@ def test_events_by_hand():
     ]
 
 
+def test_dissolved_li2s2_turns_solid_by_itself():
+    # Beads 1 and 4 take their last electrons at Li2S of the electrode; bead 3 is turned by the droplet of bead 1.
+    third = {"surface_entered": [0, 2, 0, 0, 1, 0], "turned": [0, 1, 0, 1, 1, 0]}
+    electrons = np.array([[4, 4, 1, 4, 2, 3], [1, 10, 2, 10, 10, 4]], np.int32)
+    checks = dataclasses.replace(CHECKS, info=info({}, third), electrons=electrons, injected_surface=np.array([3, 6]))
+    converted = [row[3:9] for row in rows(event_rows(checks, TIME, 12)) if EVENT_KINDS[row[2]] == "conversion"]
+    # droplet, members, contacts, count, electrons before and after
+    assert converted == [(1, 1, 0, 1, 8, 10), (4, 1, 0, 1, 9, 10), (0, 3, 1, 1, 19, 21)]
+    # Adsorbed units share their droplet only where the rule says so: then they turn with it.
+    shared = dataclasses.replace(checks.info, at_surface=np.ones((2, 6), bool))
+    together = rows(event_rows(dataclasses.replace(checks, info=shared), TIME, 12))
+    assert [row[3:7] for row in together if EVENT_KINDS[row[2]] == "conversion"] == [(0, 3, 1, 2), (2, 2, 2, 1)]
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("opened", "opening"), ("oxidised", "oxidation"), ("surface_left", "surface_ejection")]
 )
