@@ -43,7 +43,7 @@ from dropsim.units import number_density_per_nm3
 # Realisations whose tracks and areas are fitted one by one, as a microscopist would fit single droplets.
 FITTED_DROPLETS = 32
 # A droplet is seen when it has its seed's size; the law's own onset lies before that by up to this.
-ONSET_UNCERTAINTY_S = 2.0
+ONSET_UNCERTAINTY_FRAMES = 5
 # Droplets in the table of tracks, and whose grains are drawn.
 TABLE_DROPLETS = 8
 GRAIN_DROPLETS = 16
@@ -211,7 +211,7 @@ def measure_droplets(
             continue
         grown = alive[: int(np.argmax(area[alive] >= GROWN_SHARE * area[alive].max())) + 1]
         step = float(time[1] - time[0])
-        window = (time[grown[0]] - ONSET_UNCERTAINTY_S, time[grown[0]])
+        window = (time[grown[0]] - ONSET_UNCERTAINTY_FRAMES * step, time[grown[0]])
         fits = {
             "growth_exponent": lambda t=time[grown], a=area[grown], w=window: (
                 fit_power_law(t, a, onset_window=w).exponent

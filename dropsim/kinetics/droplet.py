@@ -58,8 +58,8 @@ _SLOTS = float(ELECTRONS_PER_UNIT)
 _NO_VOLUME_NM3 = 1e-7
 # The mean field cuts hazards here, 10 microseconds of waiting, so that a sharp threshold can be integrated.
 _MAX_HAZARD_PER_S = 1e5
-# Likewise the rates of electron slots, which are at equilibrium within a microsecond then.
-_MAX_SLOT_RATE_PER_S = 1e6
+# Likewise the rates of electron slots, which are at equilibrium within ten nanoseconds then.
+_MAX_SLOT_RATE_PER_S = 1e8
 # Save times are padded to whole blocks, so that few shapes are ever compiled.
 _SAVE_BLOCK = 128
 # Liquid left beside this much more solid counts as converted (it stays as liquid in the ledgers).
