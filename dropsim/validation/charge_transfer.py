@@ -161,7 +161,7 @@ def finite_hopping(settings: Settings) -> Outcome:
         contacts = laws.contact_numbers(scene.sulfur, scene.mo, scene.in_contact, np.array(LENGTHS), MO_CONTACT)
         begin = np.array([0, 4, 0, 0, 9, 0, 0, 0])
 
-        def mean_of(logarithms: np.ndarray, graph=graph, contacts=contacts, begin=begin, time=None):
+        def mean_of(logarithms: np.ndarray, graph=graph, contacts=contacts, begin=begin, time=np.zeros(1)):
             rate_in, rate_out, hop = np.exp(logarithms)
             return laws.mean_electrons(graph, contacts, rate_in, rate_out, hop, time, begin).ravel()
 
@@ -392,11 +392,10 @@ def conversion(settings: Settings) -> tuple[Result, ...]:
     order, looks = np.array([1, 3, 0, 2]), np.array([8.0, 16.0, 32.0])
     intervals = np.diff(np.concatenate([[0.0], looks]))
     drive = drive_of(settings, rates(0.05, 0.01))
-    numbers = {"nucleation_rate": 0.05, "threshold": 0.2}
     results: list[Result] = []
     cases: tuple[tuple[Literal["mixed", "finite"], float], ...] = (("mixed", 0.0), ("finite", 0.005))
     for stream, (sharing, hop) in enumerate(cases):
-        parameters = rule(settings, sharing, hop_rate=hop, front_acceleration=2.0, nucleation_barrier=0.05, **numbers)
+        parameters = rule(settings, sharing, hop_rate=hop, front_acceleration=2.0, nucleation_rate=0.05)
         start = filled(n, np.zeros(4))
         _, kept = run(settings, scene, parameters, drive, intervals, start, ("electrons", "phase"), stream=36 + stream)
         here = np.stack([kept["electrons"].sum(axis=2), np.sum(kept["phase"] == SOLID, axis=2)]).astype(float)

@@ -71,14 +71,19 @@ def chain(n_beads: int, contacts: tuple[int, ...]) -> Scene:
     return Scene(sulfur, np.array(mo).reshape(-1, 3))
 
 
-def rates(rate_in: float, rate_out: float, **others: float | bool) -> dict[str, Any]:
-    """The fields of a `Drive`, those not named being zero; rates in 1/ps."""
-    names = {field.name for field in dataclasses.fields(Drive)}
-    unknown = set(others) - names
-    if unknown:
-        raise ValueError(f"a drive has no {sorted(unknown)}")
-    zero = dict.fromkeys(names, 0.0)
-    return {**zero, "oxidising": False, "rate_in": rate_in, "rate_out": rate_out, **others}
+def rates(
+    rate_in: float,
+    rate_out: float,
+    *,
+    surface_in: float = 0.0,
+    surface_out: float = 0.0,
+    rod_in: float = 0.0,
+    rod_out: float = 0.0,
+    direct_probability: float = 0.0,
+    oxidising: bool = False,
+) -> dict[str, Any]:
+    """The fields of a `Drive`; rates in 1/ps."""
+    return dict(locals())
 
 
 def drive_of(settings: Settings, fields: dict[str, Any]) -> Drive:
@@ -89,18 +94,25 @@ def drive_of(settings: Settings, fields: dict[str, Any]) -> Drive:
     return Drive(**values)
 
 
-def rate_law(settings: Settings, kinetics: Literal["butler-volmer", "marcus"] = "butler-volmer", **changes: float):
-    """A `RateLaw` of round numbers; changes: of its fields."""
-    values: dict[str, float] = {
-        "rate_constant": 0.05, "transfer_coefficient": 0.3, "surface_rate_constant": 0.0,
-        "surface_transfer_coefficient": 0.04, "rod_rate_constant": 0.0, "standard_potential": 0.0,
-        "thermal_voltage": THERMAL_VOLTAGE, "reorganisation": 0.5, "branch_potential": -0.5, "branch_width": 0.15,
-    }  # fmt: skip
-    for name, value in changes.items():
-        if name not in values:
-            raise ValueError(f"a rate law has no {name}")
-        values[name] = value
-    return RateLaw(**{name: jnp.asarray(value, settings.dtype) for name, value in values.items()}, kinetics=kinetics)
+def rate_law(
+    settings: Settings,
+    kinetics: Literal["butler-volmer", "marcus"] = "butler-volmer",
+    *,
+    rate_constant: float = 0.05,
+    transfer_coefficient: float = 0.3,
+    surface_rate_constant: float = 0.0,
+    surface_transfer_coefficient: float = 0.04,
+    rod_rate_constant: float = 0.0,
+    standard_potential: float = 0.0,
+    thermal_voltage: float = THERMAL_VOLTAGE,
+    reorganisation: float = 0.5,
+    branch_potential: float = -0.5,
+    branch_width: float = 0.15,
+) -> RateLaw:
+    """A `RateLaw` of round numbers."""
+    given = locals()
+    names = (field.name for field in dataclasses.fields(RateLaw) if field.name != "kinetics")
+    return RateLaw(**{name: jnp.asarray(given[name], settings.dtype) for name in names}, kinetics=kinetics)
 
 
 def rule(
@@ -108,25 +120,46 @@ def rule(
     sharing: Literal["mixed", "finite", "none"],
     *,
     law: RateLaw | None = None,
-    **changes: float,
+    interval: float = 1.0,
+    hop_rate: float = 0.0,
+    site_energy: float = 0.0,
+    neighbor_energy: float = 0.0,
+    threshold: float = 0.2,
+    nucleation_rate: float = 0.0,
+    nucleation_barrier: float = 0.05,
+    minimum_size: float = 1.0,
+    front_acceleration: float = 1.0,
+    tunnelling_range: float = 3.0,
+    opening_rate: float = 0.0,
+    opening_barrier: float = 0.0,
+    opening_barrier_later: float = 0.0,
 ) -> ReactionParameters:
-    """The rule's numbers: no interaction, no nucleation and no dissolution unless `changes` say so."""
-    values = {
-        "interval": 1.0, "mo_contact": MO_CONTACT, "li_bridge": LI_BRIDGE, "sulfur_contact": SULFUR_CONTACT,
-        "surface_contact": SURFACE_CONTACT, "tunnelling_range": 3.0, "hop_rate": 0.0, "site_energy": 0.0,
-        "neighbor_energy": 0.0, "threshold": 0.2, "nucleation_rate": 0.0, "nucleation_barrier": 0.05,
-        "minimum_size": 1.0, "front_acceleration": 1.0, "opening_rate": 0.0, "opening_barrier": 0.0,
-        "opening_barrier_later": 0.0,
-    }  # fmt: skip
-    for name, value in changes.items():
-        if name not in values:
-            raise ValueError(f"the rule has no {name}")
-        values[name] = value
+    """The rule's numbers: no interaction, no nucleation and no dissolution unless they are given."""
+
+    def array(value: float) -> jax.Array:
+        return jnp.asarray(value, settings.dtype)
+
     return ReactionParameters(
-        **{name: jnp.asarray(value, settings.dtype) for name, value in values.items()},
+        interval=array(interval),
+        mo_contact=array(MO_CONTACT),
+        li_bridge=array(LI_BRIDGE),
+        sulfur_contact=array(SULFUR_CONTACT),
+        surface_contact=array(SURFACE_CONTACT),
+        tunnelling_range=array(tunnelling_range),
+        hop_rate=array(hop_rate),
+        site_energy=array(site_energy),
+        neighbor_energy=array(neighbor_energy),
+        threshold=array(threshold),
+        nucleation_rate=array(nucleation_rate),
+        nucleation_barrier=array(nucleation_barrier),
+        minimum_size=array(minimum_size),
+        front_acceleration=array(front_acceleration),
+        opening_rate=array(opening_rate),
+        opening_barrier=array(opening_barrier),
+        opening_barrier_later=array(opening_barrier_later),
         law=rate_law(settings) if law is None else law,
         sharing=sharing,
-        interactions=bool(values["site_energy"] or values["neighbor_energy"]),
+        interactions=bool(site_energy or neighbor_energy),
         contacts=room(sharing == "finite"),
     )
 
@@ -163,7 +196,8 @@ def _check(
 
     def replica(key: Array, state: ReactionState, interval: Array):
         now = dataclasses.replace(parameters, interval=interval)
-        return charge_transfer_step(key, step, state, drive, *places, box, now)
+        sulfur, li, present, mo, wired = places
+        return charge_transfer_step(key, step, state, drive, sulfur, li, present, mo, wired, box, now)
 
     return jax.vmap(replica)(key, state, interval)
 
