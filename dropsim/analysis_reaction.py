@@ -35,6 +35,7 @@ from dropsim.observables.electrochemistry import (
     HalfCycle,
     capacity_mAh_per_g,
     charge_mC_per_cm2,
+    charge_times,
     current_density_uA_per_cm2,
     cycles,
     electrode_coverage,
@@ -166,7 +167,7 @@ def observe_reaction(out: Collector, trajectory: Trajectory, values: Mapping[str
         out.missing |= dict.fromkeys(REACTION_KEYS, "no stage of this run has reaction = true")
         return Charging()
     _ledger(out, trajectory, record)
-    _half_cycles(out, trajectory, record)
+    _half_cycles(out, trajectory, record, values)
     until = _end_of_reduction(record)
     _conversion(out, trajectory, record, values, until)
     _area_ratio(out, trajectory, until)
@@ -225,15 +226,35 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _half_cycles(out: Collector, trajectory: Trajectory, record: Record) -> None:
+def _out_of_reach(read: Frames, trajectory: Trajectory, values: Mapping[str, Any]) -> list[int]:
+    """Solid units of each frame beyond the tunnelling range of every wired centre, and of an electrode that reacts."""
+    reaction = values["reaction"]
+    reach = float(reaction["tunnelling_range_nm"])
+    plane = reach if float(reaction.get("surface_rate_constant_per_ps", 0.0)) > 0 else -math.inf
+    centres = _wired_centres(trajectory, values)
+    found = []
+    for position, species in zip(read.position, read.species, strict=True):
+        solid = np.asarray(position[species == LI2S], dtype=np.float64)
+        near = np.zeros(len(solid), bool)
+        if len(centres):
+            near = distance_to_centres(solid, centres, trajectory.lengths) <= reach
+        found.append(int(np.sum(~near & (solid[:, 2] > plane))))
+    return found
+
+
+def _half_cycles(out: Collector, trajectory: Trajectory, record: Record, values: Mapping[str, Any]) -> None:
     """Charge, peak and coverage of every half cycle; the first reduction and cycle under keys of their own."""
     area = float(trajectory.lengths[0] * trajectory.lengths[1])
     ends = frames_at(trajectory.time_ps, np.array([part.end for part in record.parts]))
     read = read_frames(trajectory, ends)
     cover = electrode_coverage(read.position, read.species, trajectory.lengths)
     solid = np.asarray(record.ledger["units_converted"])
+    dead = _out_of_reach(read, trajectory, values)
     rows = []
     for k, part in enumerate(record.parts):
+        tenth, half = charge_times(
+            record.time[part.rows], record.width[part.rows], record.current[part.rows], [0.1, 0.5]
+        )
         rows.append(
             {
                 "kind": part.kind,
@@ -245,6 +266,9 @@ def _half_cycles(out: Collector, trajectory: Trajectory, record: Record) -> None
                 "peak_current_uA_per_cm2": _finite(float(current_density_uA_per_cm2(part.peak_current, area))),
                 "peak_time_ps": _finite(part.peak_time - part.start),
                 "peak_potential_V": _finite(round(part.peak_potential, 6)),
+                "tenth_time_ps": _finite(float(tenth)),
+                "half_time_ps": _finite(float(half)),
+                "solid_out_of_reach": dead[k],
                 "units_converted": int(solid[part.rows][-1]),
                 "sulfur_coverage": float(cover.sulfur[k]),
                 "solid_coverage": float(cover.solid[k]),

@@ -7,6 +7,7 @@ on it, which is put in: 1 fA per um^2 is 0.1 uA/cm^2.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -97,8 +98,10 @@ def half_cycle_rows(
 
     kind, start_s, end_s; charge_fC of a droplet and its standard error (exact in each realisation); charge_mC_per_cm2;
     peak_current_fA with peak_time_s and peak_potential_V, of the mean current between saves (None at rest);
-    solid_units_at_end and its error, droplets_with_solid; covered_share: of the electrode under droplets at the end, if
-    they lie at random, 1 - exp(-n A) of n droplets per area with the mean projected area A. droplets: saved at
+    tenth_time_s and half_time_s, from the start until a tenth and half of a droplet's net charge of the half cycle have
+    passed, to a save time, with errors (None where fewer than two droplets passed any); solid_units_at_end and its
+    error, droplets_with_solid; covered_share: of the electrode under droplets at the end, if they lie at random,
+    1 - exp(-n A) of n droplets per area with the mean projected area A. droplets: saved at
     saves.time_s, counts (K, T).
     """
     net = (droplets.injected_e - droplets.ejected_e).astype(np.float64)
@@ -124,6 +127,7 @@ def half_cycle_rows(
                 "peak_current_fA": None if peak is None else float(record.current_fA[peak]),
                 "peak_time_s": None if peak is None else float(record.time_s[peak]),
                 "peak_potential_V": None if peak is None else float(record.potential_V[peak]),
+                **_passing(droplets.time_s, net, saves.ends[k], at),
                 "solid_units_at_end": float(solid.mean()),
                 "solid_units_at_end_error": _error(solid),
                 "droplets_with_solid": int((solid > 0).sum()),
@@ -137,33 +141,33 @@ def cycle_rows(droplets: DropletSolution, saves: SaveTimes) -> list[dict[str, An
     """One row for each reduction and the oxidation after it: charges, and the balance oxidised / reduced.
 
     reduced_fC, oxidised_fC: both positive, means over realisations; balance: ratio of these means (coulombic
-    efficiency) with its standard error, None where nothing was reduced. Rests in between belong to neither.
+    efficiency) with its standard error, None where nothing was reduced. Rests belong to neither: half cycles of one
+    kind with only rests between them count as one.
     """
     net = (droplets.injected_e - droplets.ejected_e).astype(np.float64)
     charge = np.diff(net[:, saves.ends], axis=1) * FEMTOAMPERE_PER_ELECTRON_PER_S
+    connected = ((part.kind, k) for k, part in enumerate(saves.parts) if part.kind != "rest")
+    groups = [(kind, [k for _, k in same]) for kind, same in itertools.groupby(connected, key=lambda pair: pair[0])]
     rows: list[dict[str, Any]] = []
-    open_part: int | None = None
-    for k, part in enumerate(saves.parts):
-        if part.kind == "reduction":
-            open_part = k
-        elif part.kind == "oxidation" and open_part is not None:
-            reduced, oxidised = charge[:, open_part], -charge[:, k]
-            mean = float(reduced.mean())
-            balance, error = None, None
-            if mean > 0:
-                balance = float(oxidised.mean()) / mean
-                # Of a ratio of means, to first order.
-                error = _error((oxidised - balance * reduced) / mean)
-            rows.append(
-                {
-                    "cycle": len(rows) + 1,
-                    "reduced_fC": mean,
-                    "oxidised_fC": float(oxidised.mean()),
-                    "balance": balance,
-                    "balance_error": error,
-                }
-            )
-            open_part = None
+    for (kind, first), (_, second) in itertools.pairwise(groups):
+        if kind != "reduction":
+            continue
+        reduced, oxidised = charge[:, first].sum(axis=1), -charge[:, second].sum(axis=1)
+        mean = float(reduced.mean())
+        balance, error = None, None
+        if mean > 0:
+            balance = float(oxidised.mean()) / mean
+            # Of a ratio of means, to first order.
+            error = _error((oxidised - balance * reduced) / mean)
+        rows.append(
+            {
+                "cycle": len(rows) + 1,
+                "reduced_fC": mean,
+                "oxidised_fC": float(oxidised.mean()),
+                "balance": balance,
+                "balance_error": error,
+            }
+        )
     return rows
 
 
@@ -191,3 +195,19 @@ def at_saves(solution: DropletSolution, index: NDArray[np.int64]) -> DropletSolu
 
 def _error(values: NDArray[np.float64]) -> float | None:
     return float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else None
+
+
+def _passing(time_s: NDArray[np.float64], net: NDArray[np.float64], start: int, end: int) -> dict[str, float | None]:
+    """When a tenth and half of each droplet's charge between two saves have passed: means and errors."""
+    passed = net[:, start : end + 1] - net[:, start : start + 1]
+    moved = passed[:, -1] != 0
+    found: dict[str, float | None] = {}
+    for name, share in (("tenth", 0.1), ("half", 0.5)):
+        few = moved.sum() < 2
+        at = np.argmax(passed[moved] / passed[moved, -1:] >= share, axis=1)
+        since = time_s[start : end + 1][at] - time_s[start]
+        found |= {
+            f"{name}_time_s": None if few else float(since.mean()),
+            f"{name}_time_s_error": None if few else _error(since),
+        }
+    return found

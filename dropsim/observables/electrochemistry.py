@@ -178,30 +178,49 @@ class Cycle:
 
 
 def cycles(parts: list[HalfCycle], potential: ArrayLike) -> list[Cycle]:
-    """Pair every reduction with the next oxidation; rests in between belong to neither.
+    """Pair every reduction with the next oxidation; rests belong to neither.
 
-    parts: of `half_cycles`; potential: the column that they were cut from. A last reduction without an oxidation is no
-    cycle.
+    parts: of `half_cycles`; potential: the column that they were cut from. Half cycles of one kind with only rests
+    between them count as one, with the larger of their peaks. A last reduction without an oxidation is no cycle.
     """
     e = np.asarray(potential, dtype=np.float64)
+    connected = (part for part in parts if part.kind != "rest")
+    groups = [list(same) for _, same in itertools.groupby(connected, key=lambda part: part.kind)]
     found: list[Cycle] = []
-    open_part: HalfCycle | None = None
-    for part in parts:
-        if part.kind == "reduction":
-            open_part = part
-        elif part.kind == "oxidation" and open_part is not None:
-            ramped = np.ptp(e[open_part.rows]) > 0 and np.ptp(e[part.rows]) > 0
-            reduced, oxidised = open_part.charge, -part.charge
-            found.append(
-                Cycle(
-                    reduced=reduced,
-                    oxidised=oxidised,
-                    balance=oxidised / reduced if reduced > 0 else math.nan,
-                    peak_gap=part.peak_potential - open_part.peak_potential if ramped else math.nan,
-                )
+    for first, second in itertools.pairwise(groups):
+        if first[0].kind != "reduction":
+            continue
+        ramped = all(np.ptp(e[part.rows]) > 0 for part in (*first, *second))
+        reduced, oxidised = sum(part.charge for part in first), -sum(part.charge for part in second)
+        highest = max(first, key=lambda part: part.peak_current)
+        lowest = min(second, key=lambda part: part.peak_current)
+        found.append(
+            Cycle(
+                reduced=reduced,
+                oxidised=oxidised,
+                balance=oxidised / reduced if reduced > 0 else math.nan,
+                peak_gap=lowest.peak_potential - highest.peak_potential if ramped else math.nan,
             )
-            open_part = None
+        )
     return found
+
+
+def charge_times(time: ArrayLike, width: ArrayLike, current: ArrayLike, shares: ArrayLike) -> Floats:
+    """When shares of a half cycle's net charge have passed, counted from its start.
+
+    t_s = min {t_k : Q_k / Q_end >= s} - (t_0 - w_0),  Q_k = sum_{j <= k} I_j w_j
+
+    time, width, current: (T,) rows of one half cycle, lengths of intervals; shares: (S,), above 0, up to 1. Returns
+    (S,); nan where no net charge passed.
+    """
+    t, w = np.asarray(time, dtype=np.float64), np.asarray(width, dtype=np.float64)
+    passed = passed_charge(t, current, w)
+    wanted = np.asarray(shares, dtype=np.float64)
+    if t.size == 0 or passed[-1] == 0.0:
+        return np.full(wanted.shape, np.nan)
+    # Back and forth: the first time counts; the slack is for sums of interval means.
+    reached = passed[None, :] / passed[-1] >= wanted[:, None] * (1.0 - 1e-9)
+    return t[np.argmax(reached, axis=1)] - (t[0] - w[0])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -390,6 +390,26 @@ def test_charges_of_interval_means_are_exact():
     assert math.isnan(cycle.peak_gap)  # held potentials have no peak gap
 
 
+def test_a_rest_does_not_divide_a_cycle():
+    """Reduced by 10 e, a rest, by 20 e more; oxidised by 6 e, a rest, by 18 e: one cycle of 30 e in and 24 e out."""
+    potential = np.repeat([-0.1, np.nan, -0.2, 0.2, np.nan, 0.3, -0.1], 2)
+    current = np.repeat([5.0, 0.0, 10.0, -3.0, 0.0, -9.0, 7.0], 2)
+    parts = ec.half_cycles(np.arange(1.0, 15.0), current, potential)
+    (cycle,) = ec.cycles(parts, potential)
+    assert (cycle.reduced, cycle.oxidised, cycle.balance) == (30.0, 24.0, 0.8)
+    assert ec.cycles(parts[:3], potential) == []
+
+
+def test_when_shares_of_a_charge_have_passed():
+    # 1, 4, 9, 16, ... e: a tenth of 100 e after 3.2 rows, half after 7.1, so by the ends of rows 4 and 8.
+    current = np.diff(np.arange(11.0) ** 2)
+    time = 7.0 + 0.5 * np.arange(1, 11)
+    for sign in (1.0, -1.0):
+        found = ec.charge_times(time, np.full(10, 0.5), 2 * sign * current, [0.1, 0.5, 1.0])
+        np.testing.assert_allclose(found, [2.0, 4.0, 5.0])
+    assert np.isnan(ec.charge_times(time, np.full(10, 0.5), np.zeros(10), [0.5])).all()
+
+
 def test_peaks_of_a_voltammogram():
     """Ramps -0.6..0.6 V and back with Gaussian peaks at -0.21 and 0.34 V: found to the spacing of the rows, and the
     gap is theirs; a mean over 41 rows (2.4 mV) moves none of it."""

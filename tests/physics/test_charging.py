@@ -368,11 +368,36 @@ def test_charge_of_half_cycles_and_their_balance():
     assert rows[1]["solid_units_at_end"] == 0.0
     assert cycle["balance"] == pytest.approx(1.0, abs=1e-12)
     assert cycle["reduced_fC"] == pytest.approx(rows[0]["charge_fC"])
+    # Half of the charge has passed at the first save at which it has, droplet by droplet.
+    net = (sample.injected_e - sample.ejected_e)[:, (sample.time_s >= 20.3) & (sample.time_s <= 80.3)].astype(float)
+    since = sample.time_s[(sample.time_s >= 20.3) & (sample.time_s <= 80.3)] - 20.3
+    half = [since[next(t for t in range(len(since)) if 2 * abs(n[t] - n[0]) >= abs(n[-1] - n[0]))] for n in net]
+    assert rows[1]["half_time_s"] == pytest.approx(np.mean(half))
+    assert rows[1]["half_time_s_error"] == pytest.approx(np.std(half, ddof=1) / math.sqrt(8))
+    assert 0 < rows[1]["tenth_time_s"] < rows[1]["half_time_s"]
     frames = at_saves(sample, saves.frames)
     np.testing.assert_array_equal(frames.n_solid, sample.n_solid[:, saves.frames])
     net = (frames.injected_e - frames.ejected_e)[:, -1] * units.ELEMENTARY_CHARGE_C * 1e15
     np.testing.assert_allclose((frames.current_fA[:, 1:] * np.diff(frames.time_s)).sum(axis=1), net, rtol=1e-9)
     assert {f.name for f in dataclasses.fields(frames)} == {f.name for f in dataclasses.fields(sample)}
+
+
+def test_a_rest_does_not_divide_a_cycle():
+    """What was reduced before a rest is oxidised after it, and counts."""
+    parameters = cycling()
+    protocol = (
+        PotentialStep(-0.5, 10.0),
+        PotentialStep(0.0, 5.0, open_circuit=True),
+        PotentialStep(-0.5, 10.0),
+        PotentialStep(0.5, 60.0),
+    )
+    saves = join_save_times(np.arange(0.0, 85.5, 0.5), protocol, 0.0)
+    sample = simulate_droplets(10, parameters, protocol, saves.time_s, 8)
+    rows = half_cycle_rows(sample, saves, protocol, parameters)
+    assert rows[0]["charge_fC"] > 0
+    (cycle,) = cycle_rows(sample, saves)
+    assert cycle["reduced_fC"] == pytest.approx(rows[0]["charge_fC"] + rows[2]["charge_fC"])
+    assert cycle["balance"] == pytest.approx(1.0, abs=1e-12)
 
 
 # --- sharing -----------------------------------------------------------------------------------------------------
