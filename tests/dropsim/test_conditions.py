@@ -5,9 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from dropsim import report_conditions
+from dropsim.compare import combined
+from dropsim.config_load import load_config_text
 from dropsim.errors import AnalysisError
 from dropsim.observables.conversion import passing_times
 from dropsim.plots_conditions import mean_over_replicas, plot_growth, plot_reactions
+from dropsim.report_timescales import tier_timescales
 
 
 def test_units_that_turn_one_by_one_pass_at_their_known_times():
@@ -68,3 +72,38 @@ def test_figure_of_growth(tmp_path):
     assert all(p.stat().st_size > 5000 for p in found)
     with pytest.raises(ValueError, match="empty"):
         plot_growth(tmp_path / "none", [], "a study")
+
+
+def test_controls_with_other_rates_get_a_droplet_of_their_own(experiment_text, monkeypatch):
+    def config(kinetics):
+        return load_config_text(experiment_text.replace("[kinetics]\nenabled = false\n", kinetics))
+
+    configs = {
+        "main": config("[kinetics]\n"),
+        "same": config("[kinetics]\n"),
+        "fast": config("[kinetics]\nrate_constant_per_s = 3.0\n"),
+        "off": config("[kinetics]\nenabled = false\nrate_constant_per_s = 3.0\n"),
+    }
+    monkeypatch.setattr(report_conditions, "run_droplet_tier", lambda config, estimates, source: source)
+    nothing, sources = {key: {} for key in configs}, {key: f"{key}-r0" for key in configs}
+    found = report_conditions.control_tiers(configs, "main", nothing, sources)
+    assert found == {"fast": "fast-r0"}
+
+
+def test_compression_of_a_control_counts_from_the_main_run():
+    derived = {"damkohler_number": 0.2, "mixing_number": 0.01, "supersaturation": 2.5, "conversion_ratio": 0.03}
+    summary = tier_timescales(derived, 4000.0)
+    assert summary["groups"]["clock_compression"] == 4000.0
+    assert [text.split()[0] for text in summary["beyond"]] == ["Da"]
+
+
+def test_a_difference_of_zero_is_known():
+    """Its error may be far above it; an exponent of which that is true says nothing."""
+    rows = [
+        {"estimates": {key: estimate(value, 0.2) | {"n_effective": 9.0, "method": "x"} for key in
+                       ("charge_inner_minus_outer", "growth_exponent")}, "missing": {}}
+        for value in (0.101, -0.1)
+    ]  # fmt: skip
+    estimates, missing = combined(rows)
+    assert estimates["charge_inner_minus_outer"].value == pytest.approx(0.0005)
+    assert "do not bound it" in missing["growth_exponent"]
