@@ -250,6 +250,7 @@ def _half_cycles(out: Collector, trajectory: Trajectory, record: Record, values:
     cover = electrode_coverage(read.position, read.species, trajectory.lengths)
     solid = np.asarray(record.ledger["units_converted"])
     dead = _out_of_reach(read, trajectory, values)
+    largest = [np.bincount(label[label >= 0]).max(initial=0) for label in _labels(read, trajectory, values)]
     rows = []
     for k, part in enumerate(record.parts):
         tenth, half = charge_times(
@@ -269,6 +270,7 @@ def _half_cycles(out: Collector, trajectory: Trajectory, record: Record, values:
                 "tenth_time_ps": _finite(float(tenth)),
                 "half_time_ps": _finite(float(half)),
                 "solid_out_of_reach": dead[k],
+                "largest_droplet_units": int(largest[k]),
                 "units_converted": int(solid[part.rows][-1]),
                 "sulfur_coverage": float(cover.sulfur[k]),
                 "solid_coverage": float(cover.solid[k]),

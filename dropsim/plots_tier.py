@@ -390,8 +390,10 @@ def plot_droplet_tier(
 # --- current ---------------------------------------------------------------------------------------------
 
 
-def plot_droplet_current(folder: Path, record: Current, summary: Mapping[str, Any]) -> list[Path]:
-    """Draw the current of the droplet tier into <folder>/figures/droplet_current; returns both paths.
+def plot_droplet_current(
+    folder: Path, record: Current, summary: Mapping[str, Any], name: str = "droplet_current"
+) -> list[Path]:
+    """Draw the current of the droplet tier into <folder>/figures/<name>; returns both paths.
 
     Potential and current against time; current against potential where the potential is ramped, else the charge of each
     half cycle; what is solid at the end of each half cycle, and the share of the electrode that droplets cover.
@@ -437,7 +439,7 @@ def plot_droplet_current(folder: Path, record: Current, summary: Mapping[str, An
         _draw_remainders(solid, rows)
         headline(figure, f"{summary.get('title') or 'one droplet'}: current")
         footnote(figure, f"mean of the realisations, ± one standard error; positive: electrons enter; {note}")
-        return save_figure(figure, Path(folder) / FOLDER / "droplet_current")
+        return save_figure(figure, Path(folder) / FOLDER / name)
 
 
 def _current_labels(axes: Axes, droplets_per_um2: float) -> None:
