@@ -74,7 +74,7 @@ def draw_counts(
         style = _line(number)
         axes.plot(time, mean, linewidth=1.2, label=condition["label"], **style)
         axes.fill_between(time, low, high, color=style["color"], alpha=0.12, linewidth=0)
-    axes.set_ylim(bottom=0.0)
+    axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1])  # a line at zero is seen too
     axes.set_xlim(left=0.0)
 
 
@@ -86,6 +86,7 @@ def draw_thirds(axes: Axes, conditions: Sequence[Mapping[str, Any]]) -> None:
     side = {0.0: low / 30.0, math.inf: high * 30.0}
     place = [side.get(c["theta"], c["theta"]) for c in shown]
     order = np.argsort(place)
+    top = 1.0
     for third, (key, name) in enumerate(zip(THIRDS, THIRD_NAMES, strict=True)):
         values, errors = [], []
         for k in order:
@@ -102,11 +103,13 @@ def draw_thirds(axes: Axes, conditions: Sequence[Mapping[str, Any]]) -> None:
             x, values, yerr=np.array([down, up]), fmt="o-", color=THIRD_COLOURS[third], markersize=3.5,
             linewidth=0.9, elinewidth=0.8, label=name,
         )  # fmt: skip
+        top = max(top, *values)
     axes.axhline(1.0, color=MUTED, linewidth=0.7, linestyle=":")
     axes.axvline(30.0, color=MUTED, linewidth=0.7, linestyle="--")
     axes.set_xscale("log")
     axes.set_xlim(side[0.0] / 3, side[math.inf] * 3)
-    axes.set_ylim(bottom=0.0)
+    # An interval from two replicas may be ten times the value: the values set the scale.
+    axes.set_ylim(0.0, 1.5 * top)
     ticks = [10.0**k for k in range(math.ceil(math.log10(low)) - 1, math.floor(math.log10(high)) + 2)]
     ticks = [t for t in ticks if side[0.0] * 2 < t < side[math.inf] / 2][:: max(1, len(ticks) // 5)]
     names = [f"$10^{{{round(math.log10(t))}}}$" for t in ticks]
@@ -203,4 +206,74 @@ def plot_growth(path_stem: Path, tiers: Sequence[Mapping[str, Any]], title: str)
         right.legend(loc="lower left")
         headline(figure, title)
         footnote(figure, "left: mean field; right: joint fits to virtual micrographs, 95 % intervals; dashed: Da = 0.1")
+        return save_figure(figure, Path(path_stem))
+
+
+# First times of a bare electrode: key, name, colour.
+FIRST_TIMES = (
+    ("first_particle", "Li₂S₂ particle", LIQUID),
+    ("first_single_step_rod", "Li₂S in one step", SOLID),
+    ("first_two_step_rod", "Li₂S out of Li₂S₂", FITTED),
+)
+
+
+def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], keys: Sequence[tuple[str, str, str]]) -> None:
+    """Numbers of each condition with their 95 % intervals, one line of dots per condition."""
+    for number, (key, name, colour) in enumerate(keys):
+        shift = 0.18 * (number - (len(keys) - 1) / 2)
+        axes.plot([], [], "o", color=colour, markersize=4, label=name)
+        for at, row in enumerate(rows):
+            found = row["estimates"].get(key)
+            if not known(found):
+                continue
+            interval = interval_of(found)
+            if interval is not None:
+                axes.plot(interval, [at + shift] * 2, color=colour, linewidth=1.1)
+            axes.plot(found["value"], at + shift, "o", color=colour, markersize=4)
+    axes.set_yticks(range(len(rows)), [row["label"] for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def plot_patches(path_stem: Path, patches: Sequence[Mapping[str, Any]], title: str) -> list[Path]:
+    """Draw the bare electrodes of several conditions over each other, as PNG and SVG; returns both paths.
+
+    patches: the main one first, each with label, time_s (T,), current_uA_per_cm2 and single_step_share (K, T) of its
+    realisations, and estimates of the first reduction (see `Estimate.to_dict`). Raises ValueError where there is none.
+    """
+    if not patches:
+        raise ValueError("patches is empty: no condition has a bare electrode")
+    with figure_style():
+        figure = new_figure(4.9 + 0.2 * len(patches))
+        grid = figure.subplots(2, 2)
+        current, share, first, mean = grid.ravel()
+        top = 0.0
+        for number, patch in enumerate(patches):
+            time, flow = np.asarray(patch["time_s"], float), np.asarray(patch["current_uA_per_cm2"], float)
+            average = flow[:, 1:].mean(axis=0)
+            top = max(top, float(np.abs(average).max()))
+            current.plot(time[1:], np.abs(average), linewidth=1.0, label=patch["label"], **_line(number))
+            values = np.asarray(patch["single_step_share"], float)
+            counted = np.isfinite(values).all(axis=0)
+            if counted.any():
+                share.plot(time[counted], values[:, counted].mean(axis=0), linewidth=1.0, **_line(number))
+        current.set_yscale("log")
+        if top > 0:
+            current.set_ylim(1e-3 * top, 2.0 * top)
+        current.set_ylabel("|current|, mean of realisations (µA/cm²)")
+        share.set_ylim(0.0, 1.0)
+        share.set_ylabel("share of Li₂S that never was Li₂S₂")
+        for axes in (current, share):
+            axes.set_xlabel("time (s)")
+            axes.set_xlim(left=0.0)
+        _dots(first, patches, FIRST_TIMES)
+        first.set_xlabel("first seen after (s)")
+        first.set_xlim(left=0.0)
+        first.legend(loc="best")
+        _dots(mean, patches, (("mean_reduction_current", "", MEASURED),))
+        mean.set_xlabel("mean current of the reduction (µA/cm²)")
+        mean.set_xlim(left=0.0)
+        mean.set_yticklabels([])
+        handles, labels = current.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+        headline(figure, title)
         return save_figure(figure, Path(path_stem))
