@@ -355,12 +355,15 @@ def test_named_tests_exist(page):
 
 
 def texts_and_estimates(value):
-    """Every text, and every estimate as a table, that a JSON value holds."""
+    """Every text, and every estimate as a table, that a JSON value holds; key beside key_error is such a text."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         if {"value", "standard_error", "interval_95"} <= set(value):
             yield value
+        for key, item in value.items():
+            if value.get(f"{key}_error") is not None:
+                yield f"{item:.3g} ± {value[f'{key}_error']:.2g}"
         for item in value.values():
             yield from texts_and_estimates(item)
     elif isinstance(value, list):
