@@ -296,10 +296,15 @@ def _half_cycles(out: Collector, trajectory: Trajectory, record: Record, values:
         reason = "the run has no reduction: no stage reacts at or below the standard potential"
         out.missing |= dict.fromkeys(("reduction_charge", "peak_current", "peak_time"), reason)
     else:
-        density = float(current_density_uA_per_cm2(first.peak_current, area))
         out.estimates["reduction_charge"] = _single(first.charge, "e", "net, first reduction")
-        out.estimates["peak_current"] = _single(density, "uA/cm^2", "first reduction, smoothed; compressed clock")
-        out.estimates["peak_time"] = _single(first.peak_time - first.start, "ps", "from its start; compressed clock")
+        if math.isnan(first.peak_current):
+            out.missing |= dict.fromkeys(("peak_current", "peak_time"), "no current flowed in the first reduction")
+        else:
+            density = float(current_density_uA_per_cm2(first.peak_current, area))
+            out.estimates["peak_current"] = _single(density, "uA/cm^2", "first reduction, smoothed; compressed clock")
+            out.estimates["peak_time"] = _single(
+                first.peak_time - first.start, "ps", "from its start; compressed clock"
+            )
     if found:
         out.estimates["oxidation_charge"] = _single(found[0].oxidised, "e", "net, first oxidation after a reduction")
         if math.isfinite(found[0].balance):

@@ -97,7 +97,7 @@ def half_cycle_rows(
     """One row for each half cycle, means over realisations with standard errors.
 
     kind, start_s, end_s; charge_fC of a droplet and its standard error (exact in each realisation); charge_mC_per_cm2;
-    peak_current_fA with peak_time_s and peak_potential_V, of the mean current between saves (None at rest);
+    peak_current_fA with peak_time_s and peak_potential_V, of the mean current between saves (None where none flows);
     tenth_time_s and half_time_s, from the start until a tenth and half of a droplet's net charge of the half cycle have
     passed, to a save time, with errors (None where fewer than two droplets passed any); solid_units_at_end and its
     error, droplets_with_solid; covered_share: of the electrode under droplets at the end, if they lie at random,
@@ -114,8 +114,9 @@ def half_cycle_rows(
         inside = np.flatnonzero((record.time_s > part.start_s) & (record.time_s < part.end_s))
         peak = None
         if part.kind != "rest" and inside.size:
-            extreme = np.argmax if part.kind == "reduction" else np.argmin
-            peak = int(inside[extreme(record.current_fA[inside])])
+            forward = record.current_fA[inside] * (1.0 if part.kind == "reduction" else -1.0)
+            if forward.max() > 0:
+                peak = int(inside[np.argmax(forward)])
         rows.append(
             {
                 "kind": part.kind,

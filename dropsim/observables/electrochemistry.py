@@ -67,8 +67,8 @@ class HalfCycle:
     """A stretch of rows of one kind.
 
     rows: slice of the arrays; start, end: times of its ends; charge: net through the electrode (current times time);
-    peak_current: largest in the direction of the half cycle, of the smoothed current, nan at rest; peak_time,
-    peak_potential: of that row (nan where there is none).
+    peak_current: largest in the direction of the half cycle, of the smoothed current, nan at rest and without current;
+    peak_time, peak_potential: of that row (nan where there is none).
     """
 
     kind: HalfCycleKind
@@ -154,10 +154,12 @@ def half_cycles(
         charge = float(np.sum(i[rows] * w[rows]))
         peak, at, where = math.nan, math.nan, math.nan
         if name != "rest":
+            sign = 1.0 if name == "reduction" else -1.0
             smooth = running_mean(i[rows], smooth_rows)
-            top = int(np.argmax(smooth) if name == "reduction" else np.argmin(smooth))
-            peak = float(smooth[top])
-            at, where = float(t[rows][top]), float(e[rows][top])
+            top = int(np.argmax(sign * smooth))
+            # Where no current flows in the direction of the half cycle there is no peak.
+            if sign * smooth[top] > 0:
+                peak, at, where = float(smooth[top]), float(t[rows][top]), float(e[rows][top])
         found.append(HalfCycle(name, rows, float(t[low] - w[low]), float(t[high - 1]), charge, peak, at, where))
     return found
 
@@ -191,9 +193,8 @@ def cycles(parts: list[HalfCycle], potential: ArrayLike) -> list[Cycle]:
         if first[0].kind != "reduction":
             continue
         ramped = all(np.ptp(e[part.rows]) > 0 for part in (*first, *second))
-        reduced, oxidised = sum(part.charge for part in first), -sum(part.charge for part in second)
-        highest = max(first, key=lambda part: part.peak_current)
-        lowest = min(second, key=lambda part: part.peak_current)
+        reduced, oxidised = sum(part.charge for part in first), 0.0 - sum(part.charge for part in second)
+        highest, lowest = _highest(first), _highest(second)
         found.append(
             Cycle(
                 reduced=reduced,
@@ -203,6 +204,11 @@ def cycles(parts: list[HalfCycle], potential: ArrayLike) -> list[Cycle]:
             )
         )
     return found
+
+
+def _highest(parts: list[HalfCycle]) -> HalfCycle:
+    """The one with the largest peak; those without a peak come last."""
+    return max(parts, key=lambda part: 0.0 if math.isnan(part.peak_current) else abs(part.peak_current))
 
 
 def charge_times(time: ArrayLike, width: ArrayLike, current: ArrayLike, shares: ArrayLike) -> Floats:

@@ -400,6 +400,17 @@ def test_a_rest_does_not_divide_a_cycle():
     assert ec.cycles(parts[:3], potential) == []
 
 
+def test_without_current_there_is_no_peak():
+    potential = np.concatenate([np.linspace(-0.1, -0.3, 4), np.linspace(0.1, 0.3, 4)])
+    idle = ec.half_cycles(np.arange(1.0, 9.0), np.array([0.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), potential)
+    assert idle[0].peak_current == 2.0
+    assert math.isnan(idle[1].peak_current)
+    assert math.isnan(idle[1].peak_time)
+    (cycle,) = ec.cycles(idle, potential)
+    assert math.isnan(cycle.peak_gap)
+    assert math.copysign(1.0, cycle.oxidised) == 1.0
+
+
 def test_when_shares_of_a_charge_have_passed():
     # 1, 4, 9, 16, ... e: a tenth of 100 e after 3.2 rows, half after 7.1, so by the ends of rows 4 and 8.
     current = np.diff(np.arange(11.0) ** 2)
