@@ -20,14 +20,21 @@ from dropsim.pathways import compare_pathways, write_pathways
 from dropsim.report_conditions import (
     REACTION_KEYS,
     REACTION_ROWS,
+    control_patch_summary,
+    control_patches,
     control_summary,
     control_tiers,
     draw_growth,
+    draw_patches,
     draw_reactions,
+    electrode_with_centres,
+    has_patch,
+    print_patches,
 )
+from dropsim.report_cycles import draw_control_currents, joined_half_cycles, print_half_cycles
 from dropsim.report_timescales import join_timescales, print_timescales, tier_timescales
 from dropsim.run_folder import SUMMARY, read_config
-from dropsim.single_molecule_tier import run_single_molecule_tier, write_single_molecule_tier
+from dropsim.single_molecule_tier import SingleMoleculeTier, run_single_molecule_tier, write_single_molecule_tier
 
 COMPARISON = "comparison.json"
 
@@ -78,8 +85,8 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     """Join replicas, run the droplet tier of the main run, compare, draw, and write comparison.json.
 
     path: a study's folder, a folder of runs, or one run folder. Returns what comparison.json holds: rows (the
-    table), conditions, droplet_tier, droplet_tiers (of controls), single_molecule, pathways, timescales. Raises
-    ConfigError where the runs have no single main condition.
+    table), conditions, half_cycles, droplet_tier, droplet_tiers (of controls), single_molecule, single_molecules (of
+    controls), pathways, timescales. Raises ConfigError where the runs have no single main condition.
     """
     root, name, folders = study_folders(path)
     if not folders:
@@ -98,9 +105,13 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     if droplet_tier and has_droplet_tier(config):
         tier = run_droplet_tier(config, conditions[main][0], sources[main])
         tier_summary = write_droplet_tier(root, tier, sources[main])
-        others = control_tiers(configs, main, {key: found for key, (found, _) in conditions.items()}, sources)
         tier_numbers = (tier.estimates, tier.missing)
-    single_summary, pathways = report_bare_electrode(root, config, tier) if droplet_tier else (None, None)
+    single, single_summary, pathways, patches = None, None, None, {}
+    if droplet_tier:
+        others = control_tiers(configs, main, {key: found for key, (found, _) in conditions.items()}, sources)
+        with_centres = electrode_with_centres(configs, main, tier, others)
+        single, single_summary, pathways = report_bare_electrode(root, config, with_centres)
+        patches = control_patches(configs, main)
     # The published values are of droplets on an electrode: a box without one is not set beside them.
     slab = config.box.geometry != "bulk"
     rows = compare(conditions, main, tier_numbers, pathway_numbers(pathways)) if slab else []
@@ -111,14 +122,17 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     for key, summary in tiers.items():
         relative = configs[key].kinetics.rate_constant_per_s / config.kinetics.rate_constant_per_s
         scales[f"droplet tier, {key}"] = tier_timescales(summary["derived"], relative)
+    half_cycles = {key: joined_half_cycles([s for _, s in members]) for key, members in groups.items()}
     result = {
         "study": name,
         "main": main,
         "rows": rows,
         "conditions": [condition_row(key, members, conditions[key][0]) for key, members in groups.items()],
+        "half_cycles": {key: joined for key, joined in half_cycles.items() if joined is not None},
         "droplet_tier": tier_summary,
         "droplet_tiers": tiers,
         "single_molecule": single_summary,
+        "single_molecules": {key: control_patch_summary(patch) for key, patch in patches.items()},
         "pathways": pathways,
         "timescales": scales,
         "replicas": {key: len(members) for key, members in groups.items()},
@@ -128,28 +142,31 @@ def report_study(path: Path, *, droplet_tier: bool = True) -> dict[str, Any]:
     if len(groups) > 1:
         curves = {key: [read_curves(folder) for folder, _ in members] for key, members in groups.items()}
         draw_reactions(root, name, groups, curves, result["conditions"], scales)
+    titles = {key: members[0][1]["title"] or key for key, members in groups.items()}
     if tier is not None and others:
-        draw_growth(root, name, {main: tier, **others}, {key: m[0][1]["title"] or key for key, m in groups.items()})
+        draw_growth(root, name, {main: tier, **others}, titles)
+    draw_control_currents(root, others, sources)
+    draw_patches(root, name, ({} if single is None else {main: single}) | patches, titles)
     return result
 
 
 def report_bare_electrode(
-    root: Path, config: Config, tier: DropletTier | None
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The electrode without centres where the file asks for it, and both pathways where there is a droplet too.
+    root: Path, config: Config, with_centres: DropletTier | None
+) -> tuple[SingleMoleculeTier | None, dict[str, Any] | None, dict[str, Any] | None]:
+    """The electrode without centres where the file asks for it, and both pathways where there is one with centres too.
 
-    Returns what single_molecule.json and pathways.json hold, None where there is none. Raises ConfigError where the
-    pathways cannot be compared.
+    Returns the tier, and what single_molecule.json and pathways.json hold, None where there is none. Raises ConfigError
+    where the pathways cannot be compared.
     """
-    if not (config.single_molecule.enabled and config.box.geometry == "slab"):
-        return None, None
+    if not has_patch(config):
+        return None, None, None
     single = run_single_molecule_tier(config)
     summary = write_single_molecule_tier(root, single)
-    if tier is None or tier.parameters.droplets_per_um2 == 0.0:
-        return summary, None
+    if with_centres is None:
+        return single, summary, None
     try:
         pathways = compare_pathways(
-            tier.parameters,
+            with_centres.parameters,
             single.parameters,
             single.protocol,
             seed=config.kinetics.seed,
@@ -159,7 +176,7 @@ def report_bare_electrode(
         )
     except ValueError as error:
         raise ConfigError(f"single_molecule: {error}") from error
-    return summary, write_pathways(root, pathways)
+    return single, summary, write_pathways(root, pathways)
 
 
 def pathway_numbers(pathways: Mapping[str, Any] | None) -> tuple[dict[str, Estimate], dict[str, str]] | None:
@@ -291,6 +308,8 @@ def print_report(result: Mapping[str, Any]) -> None:
     tier = result.get("droplet_tier")
     if tier:
         console.print(Text(f"\ndroplet tier: {tier['inputs_note']}; {tier['facts']['closure_note']}"))
+    print_half_cycles(result)
+    print_patches(result)
     print_pathways(result)
     print_timescales(result["timescales"])
 
