@@ -208,7 +208,7 @@ def _most_contacts(
     rows: Array, columns: Array, box: Box, cells: tuple[int, int, int], reach: float, run_capacity: int, same: bool
 ) -> Array:
     grid = _sort_into_cells(columns, box, cells)
-    word, _ = _near_words(rows, grid, box, cells, jnp.asarray(reach, rows.dtype), run_capacity, same)
+    word, _, _ = _near_words(rows, grid, box, cells, jnp.asarray(reach, rows.dtype), run_capacity, same)
     return jnp.max(jnp.sum(jax.lax.population_count(word), axis=0, dtype=jnp.uint32))
 
 
@@ -293,32 +293,31 @@ def _runs_around(rows: Array, grid: _Grid, box: Box, cells: tuple[int, int, int]
     """Where the runs around each row begin, and how many columns they hold: two of (runs, R) int32."""
     n_x, n_y, n_z = cells
     x, y, z = _cells_of(rows, box, cells)
-    low, high = jnp.maximum(z - 1, 0), jnp.minimum(z + 1, n_z - 1)
-    spans = [(low, high, jnp.ones_like(z, bool))]
+    steps = np.array(list(itertools.product(*(range(-1, 2) if n > 1 else (0,) for n in (n_x, n_y)))), np.int32)
+    to_x, to_y = (x[None, :] + steps[:, :1], y[None, :] + steps[:, 1:])
+    inside = jnp.ones(to_x.shape, bool)
+    if not box.periodic[0]:
+        inside = inside & (to_x >= 0) & (to_x < n_x)
+    if not box.periodic[1]:
+        inside = inside & (to_y >= 0) & (to_y < n_y)
+    pillar = (to_x % n_x * n_y + to_y % n_y) * n_z
+    low, high = jnp.maximum(z - 1, 0)[None, :], jnp.minimum(z + 1, n_z - 1)[None, :]
+    begin = grid.start[pillar + low]
+    count = jnp.where(inside, grid.start[pillar + high + 1] - begin, 0)
     if box.periodic[2] and n_z > 1:
         # At either end of a periodic axis the cell of the other end is a run of its own.
-        other = jnp.where(z == 0, n_z - 1, 0)
-        spans.append((other, other, (z == 0) | (z == n_z - 1)))
-    begin, count = [], []
-    for step_x, step_y in itertools.product(*(range(-1, 2) if n > 1 else (0,) for n in (n_x, n_y))):
-        to_x, to_y = x + step_x, y + step_y
-        inside = jnp.ones_like(x, bool)
-        if not box.periodic[0]:
-            inside = inside & (to_x >= 0) & (to_x < n_x)
-        if not box.periodic[1]:
-            inside = inside & (to_y >= 0) & (to_y < n_y)
-        pillar = (to_x % n_x * n_y + to_y % n_y) * n_z
-        for first, last, there in spans:
-            start = grid.start[pillar + first]
-            begin.append(start)
-            count.append(jnp.where(inside & there, grid.start[pillar + last + 1] - start, 0))
-    return jnp.stack(begin), jnp.stack(count)
+        end = ((z == 0) | (z == n_z - 1))[None, :]
+        other = pillar + jnp.where(z == 0, n_z - 1, 0)[None, :]
+        begin = jnp.concatenate([begin, grid.start[other]])
+        count = jnp.concatenate([count, jnp.where(inside & end, grid.start[other + 1] - grid.start[other], 0)])
+    return begin, count
 
 
 def _near_words(
     rows: Array, grid: _Grid, box: Box, cells: tuple[int, int, int], reach: Array, run_capacity: int, same: bool
-) -> tuple[Array, Array]:
-    """Bits of the columns nearer than `reach`, (words, R) uint32, and the place of each word's lowest bit.
+) -> tuple[Array, Array, Array]:
+    """Bits of the columns nearer than `reach`, (words, R) uint32, the place of each word's lowest bit, and whether
+    some run was longer than its capacity.
 
     same: rows and columns are the same beads, and none is its own contact.
     """
@@ -354,7 +353,11 @@ def _near_words(
         return word.at[number].set(jnp.sum(bits, axis=1, dtype=jnp.uint32))
 
     word = jnp.zeros(place.shape, jnp.uint32)
-    return jax.lax.fori_loop(jnp.int32(0), jnp.int32(place.shape[0]), tested, word), place
+    return (
+        jax.lax.fori_loop(jnp.int32(0), jnp.int32(place.shape[0]), tested, word),
+        place,
+        jnp.any(count > run_capacity),
+    )
 
 
 def _table(
@@ -371,10 +374,9 @@ def _table(
     n_rows, n_columns = rows.shape[0], grid.column.shape[0]
     if not n_rows or not n_columns:
         return jnp.full((capacity, n_rows), n_columns, jnp.int32), jnp.zeros((), bool)
-    word, place = _near_words(rows, grid, box, cells, reach, run_capacity, same)
+    word, place, long = _near_words(rows, grid, box, cells, reach, run_capacity, same)
     n_words = word.shape[0]
     held = jnp.sum(jax.lax.population_count(word), axis=0, dtype=jnp.uint32)
-    _, count = _runs_around(rows, grid, box, cells)
     lengths = jnp.asarray(box.lengths).astype(rows.dtype)
     narrow = [
         # Where wrapped neighbours or walls leave out cells, each cell must cover the reach.
@@ -382,15 +384,14 @@ def _table(
         for axis, n in enumerate(cells)
         if n > 1
     ]
-    overflow = jnp.any(held > capacity) | jnp.any(count > run_capacity)
+    overflow = jnp.any(held > capacity) | long
     if narrow:
         overflow = overflow | jnp.any(jnp.stack(narrow))
 
     # A chain through the words that are not empty, then one lowest bit after the other.
-    following = [jnp.full((n_rows,), n_words, jnp.int32)]
-    for number in range(n_words - 1, -1, -1):
-        following.append(jnp.where(word[number] != 0, jnp.int32(number), following[-1]))
-    chain = jnp.stack(following[::-1]).reshape(-1)
+    number = jnp.arange(n_words, dtype=jnp.int32)[:, None]
+    following = jax.lax.cummin(jnp.where(word != 0, number, n_words), axis=0, reverse=True)
+    chain = jnp.pad(following, ((0, 1), (0, 0)), constant_values=n_words).reshape(-1)
     words = jnp.pad(word, ((0, 1), (0, 0))).reshape(-1)
     places = jnp.pad(place, ((0, 1), (0, 0))).reshape(-1)
     columns = jnp.pad(grid.column, (0, n_words + _WORD), constant_values=n_columns)
