@@ -75,19 +75,20 @@ def test_figure_of_growth(tmp_path):
 
 
 def test_controls_with_other_rates_get_a_droplet_of_their_own(experiment_text, monkeypatch):
-    def config(kinetics):
-        return load_config_text(experiment_text.replace("[kinetics]\nenabled = false\n", kinetics))
+    def config(kinetics, *overrides):
+        return load_config_text(experiment_text.replace("[kinetics]\nenabled = false\n", kinetics), overrides=overrides)
 
     configs = {
         "main": config("[kinetics]\n"),
         "same": config("[kinetics]\n"),
         "fast": config("[kinetics]\nrate_constant_per_s = 3.0\n"),
         "off": config("[kinetics]\nenabled = false\nrate_constant_per_s = 3.0\n"),
+        "not_wired": config("[kinetics]\n", "centres.wired=false"),
     }
     monkeypatch.setattr(report_conditions, "run_droplet_tier", lambda config, estimates, source: source)
     nothing, sources = {key: {} for key in configs}, {key: f"{key}-r0" for key in configs}
     found = report_conditions.control_tiers(configs, "main", nothing, sources)
-    assert found == {"fast": "fast-r0"}
+    assert found == {"fast": "fast-r0", "not_wired": "not_wired-r0"}
 
 
 def test_compression_of_a_control_counts_from_the_main_run():
