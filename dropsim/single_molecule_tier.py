@@ -96,6 +96,16 @@ def charge_between(solution: SingleMoleculeSolution, start_s: float, end_s: floa
     return (solution.net_e[:, last] - solution.net_e[:, first]).astype(np.float64)
 
 
+def time_dissolved(time_s: Floats, molecules: NDArray[np.int64], share: float) -> Floats:
+    """First time at which a share of what was there at the start is gone, nan where it never is, (K,).
+
+    time_s: (T,) from 0; molecules: (K, T). Half of it is gone after five times the time of a tenth at a constant rate,
+    6.6 times where the rate falls with what is left, and less where dissolution sets in slowly.
+    """
+    gone = (molecules <= (1.0 - share) * molecules[:, :1]) & (molecules[:, :1] > 0)
+    return np.where(gone.any(axis=1), time_s[np.argmax(gone, axis=1)], np.nan)
+
+
 def measure_patches(
     solution: SingleMoleculeSolution, protocol: tuple[PotentialStep, ...]
 ) -> tuple[dict[str, Estimate], dict[str, str], dict[str, Any]]:
@@ -138,6 +148,18 @@ def measure_patches(
             "peak_reduction_current": (current.max(axis=1), "uA/cm^2", "largest mean per frame"),
             "mean_reduction_current": (current.mean(axis=1), "uA/cm^2", "first reduction"),
         }
+    oxidations = [c for c in cycles if c.kind == "oxidation"]
+    if oxidations:
+        start, end = (int(np.argmin(np.abs(time - t))) for t in (oxidations[0].start_s, oxidations[0].end_s))
+        for name, share in (("tenth", 0.1), ("half", 0.5)):
+            after = time_dissolved(
+                time[start : end + 1] - time[start], solution.n_rod_molecules[:, start : end + 1], share
+            )
+            values[f"rods_{name}_dissolved"] = (
+                after,
+                "s",
+                f"{100 * share:g} % of the Li2S gone, from the first charge on",
+            )
     for number, cycle in enumerate(cycles):
         charge = charge_between(solution, cycle.start_s, cycle.end_s) * per_electron
         values[f"charge_{number + 1}_{cycle.kind}"] = (charge, "uC/cm^2", f"{cycle.start_s:g} to {cycle.end_s:g} s")
