@@ -8,6 +8,7 @@ import pytest
 from dropsim.config import Config
 from dropsim.plots_conditions import plot_patches
 from dropsim.report_conditions import control_patch_summary, control_patches, electrode_with_centres
+from dropsim.single_molecule_tier import time_dissolved
 
 
 def estimate(value, half):
@@ -77,3 +78,15 @@ def test_bare_electrodes_of_controls_are_those_that_differ():
     assert "charge_1_reduction" in summary["estimates"]
     # A main run that asks for none has none to compare with.
     assert list(control_patches(configs, "off")) == ["main", "other", "same"]
+
+
+def test_times_of_dissolution():
+    time = np.arange(0.0, 20.0, 0.1)
+    steady, slowing = 1000.0 * (1.0 - time / 20.0), 1000.0 * np.exp(-time / 4.0)
+    late = 1000.0 * np.exp(-((time / 10.0) ** 3))
+    rows = np.stack([steady, slowing, late, np.full(200, 1000.0), np.zeros(200)]).astype(np.int64)
+    tenth, half = (time_dissolved(time, rows, share) for share in (0.1, 0.5))
+    np.testing.assert_allclose(tenth[:3], [2.0, -4.0 * np.log(0.9), 10.0 * (-np.log(0.9)) ** (1 / 3)], atol=0.11)
+    np.testing.assert_allclose(half[:3], [10.0, 4.0 * np.log(2.0), 10.0 * np.log(2.0) ** (1 / 3)], atol=0.11)
+    assert np.isnan(np.array([tenth, half])[:, 3:]).all()
+    assert half[2] / tenth[2] < 2.5 < 5.0 < half[1] / tenth[1]
