@@ -24,7 +24,9 @@ def shown_value(value: object) -> str:
     elif isinstance(value, (list, tuple)):
         text = "[" + ", ".join(shown_value(item) for item in value) + "]"
     elif isinstance(value, dict):
-        text = "{" + ", ".join(f"{key_name((key,))} = {shown_value(item)}" for key, item in value.items()) + "}"
+        # Keys of a table that were left open say nothing.
+        said = {key: item for key, item in value.items() if item is not None and item is not False}
+        text = "{" + ", ".join(f"{key_name((key,))} = {shown_value(item)}" for key, item in said.items()) + "}"
     else:
         text = str(value)
     return text if len(text) <= LONGEST_VALUE_SHOWN else text[: LONGEST_VALUE_SHOWN - 3] + "..."
