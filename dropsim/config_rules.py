@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dropsim.composition import SLOTS_PER_S6, composition, has_droplet_tier, lattice_shape, patch_capacity
 from dropsim.toml_lines import KeyPath, key_name
-from dropsim.units import MILLIMOLAR_PER_NM3
+from dropsim.units import MAX_OVERPOTENTIAL_V, MILLIMOLAR_PER_NM3
 
 if TYPE_CHECKING:
     from dropsim.config import Config
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 WHOLE_WITHIN = 1e-6
 # A lattice is stretched to the box by at most this fraction of its spacing.
 LATTICE_STRETCH = 0.01
+# What the histories of the droplet tier and of single molecules may hold: below 2 GB each.
+MAX_DROPLET_FRAMES = 10_000_000
+MAX_PATCH_FRAMES = 1_000_000
+MAX_LEAPS = 10_000_000
 FS_PER_PS = 1000.0
 
 
@@ -130,7 +134,12 @@ def _start_problems(config: Config) -> Iterator[Problem]:
             f"the film is higher than the box; allowed: at most {config.box.height_nm:g} nm",
         )
     whole = composition(config)
-    if start.kind == "droplet" and (whole.n_S6 == 0 or (start.droplet_count or 0) > whole.n_S6):
+    if start.kind == "droplet" and whole.n_S6 == 0:
+        yield Problem(
+            (("start", "kind"), ("electrolyte", "li2s6_mM")),
+            'the box holds no Li2S6 for a droplet; allowed: "random", "layered" or "file", or a higher concentration',
+        )
+    elif start.kind == "droplet" and (start.droplet_count or 0) > whole.n_S6:
         yield Problem(
             (("start", "droplet_count"), ("electrolyte", "li2s6_mM")),
             f"the box holds {whole.n_S6} Li2S6; allowed: 1 to {whole.n_S6}, or a higher concentration",
@@ -296,6 +305,23 @@ def _potential_problems(config: Config) -> Iterator[Problem]:
                 (given[-1], given[0]),
                 "an electrode that is not connected has no potential that could be set; keep one of the two",
             )
+        if not stage.reaction or stage.open_circuit:
+            continue
+        start: KeyPath = (*here, "potential_V") if stage.potential_V is not None else ("reaction", "potential_V")
+        value = config.reaction.potential_V if stage.potential_V is None else stage.potential_V
+        yield from _far_problem(config, "reaction", start, value)
+        yield from _far_problem(config, "reaction", (*here, "potential_end_V"), stage.potential_end_V)
+
+
+def _far_problem(config: Config, section: str, key: KeyPath, value: float | None) -> Iterator[Problem]:
+    """A potential in mV, or one at which no rate can be evaluated."""
+    standard = config.reaction.standard_potential_V if section == "reaction" else config.kinetics.standard_potential_V
+    if value is not None and abs(value - standard) > MAX_OVERPOTENTIAL_V:
+        yield Problem(
+            (key, (section, "standard_potential_V")),
+            f"rates grow exponentially with the potential; allowed: {standard - MAX_OVERPOTENTIAL_V:g} to "
+            f"{standard + MAX_OVERPOTENTIAL_V:g} V",
+        )
 
 
 def _reaction_problems(config: Config) -> Iterator[Problem]:
@@ -324,13 +350,16 @@ def _reaction_problems(config: Config) -> Iterator[Problem]:
             )
     # A Li+ binds beads up to twice its own distance apart.
     reach = max(rule.s6_contact_nm, rule.mo_contact_nm, 2 * rule.li_bridge_nm)
-    half = min(config.box.lateral_nm) / 2
+    bulk = config.box.geometry == "bulk"
+    periods = {"lateral_nm": min(config.box.lateral_nm), **({"height_nm": config.box.height_nm} if bulk else {})}
+    shortest = min(periods, key=lambda name: periods[name])
+    half = periods[shortest] / 2
     if reach > half and any(stage.reaction for stage in config.stages):
         name = ("s6_contact_nm", "mo_contact_nm", "li_bridge_nm")[
             [rule.s6_contact_nm, rule.mo_contact_nm, 2 * rule.li_bridge_nm].index(reach)
         ]
         yield Problem(
-            (("reaction", name), ("box", "lateral_nm")),
+            (("reaction", name), ("box", shortest)),
             f"a bead would touch its own image; allowed: contacts (twice li_bridge_nm) of at most {half:g} nm, or a "
             f"box of at least {2 * reach:g} nm",
         )
@@ -397,4 +426,30 @@ def _kinetics_problems(config: Config) -> Iterator[Problem]:
             yield Problem(
                 (("kinetics", name), protocol_key),
                 f"is not before the end of the protocol; allowed: below {end_s:g} s",
+            )
+    for index, step in enumerate(kinetics.protocol):
+        if not step.open_circuit:
+            for name in ("potential_V", "potential_end_V"):
+                yield from _far_problem(config, "kinetics", (*protocol_key, index, name), getattr(step, name))
+    yield from _length_problems(config, end_s)
+
+
+def _length_problems(config: Config, end_s: float) -> Iterator[Problem]:
+    """Histories that no memory holds, and leaps that nobody waits for."""
+    frame: KeyPath = ("kinetics", "frame_s")
+    tables = [(("kinetics", "realisations"), config.kinetics.realisations, MAX_DROPLET_FRAMES)]
+    patch = config.single_molecule
+    if patch.enabled:
+        tables.append((("single_molecule", "realisations"), patch.realisations, MAX_PATCH_FRAMES))
+        if end_s / patch.leap_s > MAX_LEAPS:
+            yield Problem(
+                (("single_molecule", "leap_s"), ("kinetics", "protocol")),
+                f"{end_s / patch.leap_s:.3g} leaps; allowed: at least {end_s / MAX_LEAPS:.3g} s, or a shorter protocol",
+            )
+    for key, number, most in tables:
+        if number * end_s / config.kinetics.frame_s > most:
+            yield Problem(
+                (frame, key),
+                f"{end_s / config.kinetics.frame_s:.3g} frames of each; allowed: at least "
+                f"{number * end_s / most:.3g} s, fewer realisations, or a shorter protocol",
             )

@@ -439,7 +439,8 @@ def explain(error: int, stage: Stage, first_step: int, last_step: int) -> str:
         return (
             f"{where}: more electrons moved between two looks at the reaction than can be followed one by one; lower "
             "reaction.check_every_ps, or the rates (rate_constant_per_ps, front_acceleration, "
-            "surface_rate_constant_per_ps, hop_rate_per_ps), and start the run again"
+            "surface_rate_constant_per_ps, hop_rate_per_ps; a potential nearer to standard_potential_V and smaller "
+            "energies lower them too), and start the run again"
         )
     if error & NO_LITHIUM:
         return (

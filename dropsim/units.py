@@ -20,6 +20,10 @@ NM2_PER_PS_IN_M2_PER_S = 1e-6
 NM2_PER_PS_IN_NM2_PER_S = 1e12
 CM2_PER_S_IN_NM2_PER_S = 1e14
 
+# Farthest from the standard potential that rates are evaluated: they grow exponentially, and beyond this their products
+# with counts leave the range of numbers.
+MAX_OVERPOTENTIAL_V = 10.0
+
 
 def thermal_energy(temperature_K: float) -> float:
     """kT in kJ/mol."""

@@ -16,7 +16,8 @@ What is put in, beyond the inputs:
   solid.
 - Conversion passes every electron of the pool on to the solid at once; from then on the pool is empty and
   injected electrons are solid at the pace N_c chi k_in (units per second).
-- At open circuit no electron passes: the droplet gathers on, and a pool that nucleates converts N_e / 10 units.
+- At open circuit no electron passes: the droplet gathers on, and a pool that nucleates, or that holds crystal, converts
+  N_e / 10 units.
 - A remnant smaller than the seed disperses when a reduction begins; crystal that is left covers the centres.
 """
 
@@ -58,8 +59,9 @@ _SLOTS = float(ELECTRONS_PER_UNIT)
 _NO_VOLUME_NM3 = 1e-7
 # The mean field cuts hazards here, 10 microseconds of waiting, so that a sharp threshold can be integrated.
 _MAX_HAZARD_PER_S = 1e5
-# Likewise the rates of electron slots, which are at equilibrium within ten nanoseconds then.
-_MAX_SLOT_RATE_PER_S = 1e8
+# Likewise the rates of electron slots, which are at equilibrium within a microsecond then, or within a millionth of a
+# segment that is shorter than a second (a compressed clock): stiffer equations the integrator gives up on.
+_MAX_SLOT_RATE_PER_S = 1e6
 # Save times are padded to whole blocks, so that few shapes are ever compiled.
 _SAVE_BLOCK = 128
 # Liquid left beside this much more solid counts as converted (it stays as liquid in the ledgers).
@@ -145,6 +147,7 @@ class Drive(NamedTuple):
     barrier_rate: Any  # k_open exp(-W), 1/s
     oxidising: Any
     crystal: Any
+    fastest: Any  # 1/s, where the rate of electron slots is cut
 
 
 class Droplet(NamedTuple):
@@ -209,6 +212,7 @@ def build_drive(
         barrier_rate=barrier_rate(parameters, opened_before),
         oxidising=segment.oxidising,
         crystal=crystal,
+        fastest=_MAX_SLOT_RATE_PER_S / min(segment.end_s - segment.start_s, 1.0),
     )
     return Drive(*(np.float64(value) for value in values))
 
@@ -353,7 +357,7 @@ def droplet_rates(time: Array, droplet: Droplet, law: Law, drive: Drive) -> Rate
     reducing, liquid_only = 1.0 - drive.oxidising, 1.0 - drive.crystal
     converting = reducing * drive.crystal
     total_rate, nernst = slot_rates(law, drive.potential + drive.slope * time, drive.connected)
-    slot_rate = contact_number(law, radius) * jnp.minimum(total_rate, _MAX_SLOT_RATE_PER_S) * _SLOTS
+    slot_rate = contact_number(law, radius) * jnp.minimum(total_rate, drive.fastest) * _SLOTS
     # A converting droplet's pool is empty: every injected electron is in the solid, none comes back.
     # The front runs at full pace through N = 0, where the solver looks for its end.
     front = converting * slot_rate * nernst * law.acceleration
@@ -546,6 +550,9 @@ def solve_droplet(
                 state, crystal = begin_reduction(state, parameters.seed_units)
                 opens, opened_before = False, opened_before or opens
             opens = opens or (segment.oxidising and state.solid >= 1.0)
+            if crystal and not segment.oxidising:
+                # At rest after an oxidation the electrons that are left on its liquid turn solid too.
+                state = crystallise(state)
             if segment.seeds and not crystal:
                 seed = max(parameters.seed_units - state.liquid - state.solid, 0.0)
                 state = state._replace(liquid=state.liquid + seed, taken=state.taken + seed)

@@ -24,9 +24,6 @@ LITHIUM_PER_SOLID_UNIT = 12
 # Where contact numbers given per area are anchored, and where `derived` is evaluated: the paper's 30 nm.
 REFERENCE_RADIUS_NM = 15.0
 
-# Beyond this the Butler-Volmer exponentials leave the range in which rates times counts stay finite.
-MAX_OVERPOTENTIAL_V = 10.0
-
 Closure = Literal["constant", "charge-slaved"]
 Kinetics = Literal["butler-volmer", "marcus"]
 
@@ -262,9 +259,10 @@ class KineticParameters:
     def reduced_overpotential(self, potential_V: float) -> float:
         """f eta = e (E - E0) / kT. Raises ValueError beyond 10 V, where rates would overflow."""
         overpotential = potential_V - self.standard_potential_V
-        if not abs(overpotential) <= MAX_OVERPOTENTIAL_V:
+        if not abs(overpotential) <= units.MAX_OVERPOTENTIAL_V:
             raise ValueError(
-                f"potential_V is {potential_V}: within {MAX_OVERPOTENTIAL_V:g} V of standard_potential_V is allowed"
+                f"potential_V is {potential_V}: within {units.MAX_OVERPOTENTIAL_V:g} V of standard_potential_V is "
+                "allowed"
             )
         return overpotential / units.thermal_voltage_V(self.temperature_K)
 

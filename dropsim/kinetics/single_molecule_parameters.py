@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 
 from dropsim import units
-from dropsim.kinetics.parameters import MAX_OVERPOTENTIAL_V
 
 NM2_PER_UM2 = 1e6
 CM2_PER_UM2 = 1e-8
@@ -162,9 +161,10 @@ class SingleMoleculeParameters:
     def reduced_overpotential(self, potential_V: float) -> float:
         """f eta = e (E - E0)/kT. Raises ValueError beyond 10 V, where rates would overflow."""
         overpotential = potential_V - self.standard_potential_V
-        if not abs(overpotential) <= MAX_OVERPOTENTIAL_V:
+        if not abs(overpotential) <= units.MAX_OVERPOTENTIAL_V:
             raise ValueError(
-                f"potential_V is {potential_V}: within {MAX_OVERPOTENTIAL_V:g} V of standard_potential_V is allowed"
+                f"potential_V is {potential_V}: within {units.MAX_OVERPOTENTIAL_V:g} V of standard_potential_V is "
+                "allowed"
             )
         return overpotential / units.thermal_voltage_V(self.temperature_K)
 

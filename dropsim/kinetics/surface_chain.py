@@ -23,6 +23,9 @@ N_ALL = 15
 ELECTRONS = np.array([0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10, 0, 4, 10], dtype=np.int64)
 # Ten electrons make six Li2S at once where E <= E0.
 _DEPOSITION_RATE_PER_S = 1e6
+# Electrons that pass faster than this are in equilibrium, or gone, within microseconds; exp(Q dt) loses its digits at
+# rates that are 1e10 times those of the other steps.
+_FASTEST_PER_S = 1e6
 
 
 def generator(
@@ -32,13 +35,16 @@ def generator(
 
     n -> n + 1 at (10 - n) k_in and n -> n - 1 at n k_out; the step from A3 leads to D4 with probability b(E), else to
     I. Both go back to A3 at 4 k_out, so that b and 1 - b are the weights of the two in equilibrium, where the chain
-    obeys detailed balance: pi_n ~ binomial(10, n) exp(-n f eta). A0 leaves at k_d and I at the release rate. While
+    obeys detailed balance: pi_n ~ binomial(10, n) exp(-n f eta). Both rates are divided by one number where the larger
+    is above 1e6/s, so that their ratio stays. A0 leaves at k_d and I at the release rate. While
     reducing, D10 is deposited at once; while oxidising it is an ion like the others. connected False (open circuit): no
     electron passes. Returns (15, 15); the ways out are absorbing.
     """
     rates = np.zeros((N_ALL, N_ALL))
     if connected:
         k_in, k_out = parameters.surface_rates_per_s(potential_V)
+        slower = _FASTEST_PER_S / max(k_in, k_out, _FASTEST_PER_S)
+        k_in, k_out = slower * k_in, slower * k_out
         share = parameters.single_step_share(potential_V)
         for n in range(3):
             rates[n, n + 1] = (ELECTRONS_PER_UNIT - n) * k_in

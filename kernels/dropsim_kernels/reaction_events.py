@@ -308,19 +308,20 @@ def _next_event(key: Array, walk: Walk, around: Surroundings, drive: Drive, para
     dtype = around.contacts.dtype
     n_beads = walk.phase.shape[0]
     kinds = _rates(walk, around, drive, parameters)
-    rows = [kind for kind in _KINDS if kinds[kind] is not None]
-    rates = jnp.stack([kinds[kind] for kind in rows])
+    rates = jnp.stack([rate for rate in kinds if rate is not None])
     sums = jnp.sum(rates, axis=1)
     total = jnp.sum(sums)
     word = jax.random.bits(jax.random.fold_in(key, walk.n_events), (12,), jnp.uint32)
     draw = [fine_uniform(word[2 * n], word[2 * n + 1], dtype) for n in range(6)]
     wait = -jnp.log1p(-draw[0]) / jnp.where(total > 0, total, jnp.ones_like(total))
     inside = (total > 0) & (wait < walk.left)
-    capped = inside & (walk.n_events >= parameters.max_events)
+    # Rates beyond the largest number of the type are too many events as well.
+    boundless = ~jnp.isfinite(total)
+    capped = boundless | (inside & (walk.n_events >= parameters.max_events))
     fires = inside & ~capped
 
     row = _pick(sums, draw[1])
-    kind = jnp.asarray(rows, jnp.int32)[row]
+    kind = jnp.asarray([kind for kind in _KINDS if kinds[kind] is not None], jnp.int32)[row]
     bead = choose(rates[row], draw[2], draw[3])
 
     def happens(*wanted: int) -> Array:

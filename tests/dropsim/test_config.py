@@ -1,6 +1,7 @@
 """Experiment files: what is read, what it becomes, and the exact line that each mistake gets."""
 
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -113,7 +114,8 @@ def test_every_value_of_the_experiments_has_its_line(path):
             for index, item in enumerate(value):
                 walk(item, (*here, index))
         else:
-            assert written[lines[here] - 1].lstrip().startswith(f"{here[-1]} =")
+            # A table written in one line stands where its list does.
+            assert re.match(rf"\s*{here[-1]} =|.*\{{.*\b{here[-1]} =", written[lines[here] - 1])
 
     walk(tomllib.loads(text), ())
 
@@ -122,7 +124,10 @@ def test_every_value_of_the_experiments_has_its_line(path):
 
 NUMBER_FS = 'a number > 0 (fs), or a text with a unit such as "10 fs"'
 RUN_KEYS = "name, title, role, seed, replicas, precision, chunk_ps"
-TOP_KEYS = "preset, run, box, electrolyte, species, wall, centres, electrostatics, start, stages, reaction, kinetics"
+TOP_KEYS = (
+    "preset, run, box, electrolyte, species, wall, centres, electrostatics, start, stages, reaction, kinetics, "
+    "single_molecule"
+)
 
 IN_THE_FILE = {
     # change in BASE: (old, new) -> the whole message
@@ -436,6 +441,42 @@ def test_a_bulk_box_has_no_electrode_to_react_at():
         assert "a bulk box has no electrode" in text
         assert 'box.geometry = "slab"' in text
     load(BASE, *bulk)
+
+
+def test_potentials_in_millivolts_are_refused_wherever_they_stand():
+    stage = ["stages.0.reaction=true"]
+    far = "rates grow exponentially with the potential; allowed: -10 to 10 V"
+    step = "kinetics.protocol=[{potential_V=-0.1, duration_s=60.0, potential_end_V=-500.0}]"
+    for overrides, key in (
+        ([*stage, "stages.0.potential_V=-100"], "stages.0.potential_V = -100"),
+        ([*stage, "stages.0.potential_end_V=300"], "stages.0.potential_end_V = 300"),
+        ([*stage, "reaction.potential_V=-100"], "reaction.potential_V = -100"),
+        ([step], "kinetics.protocol.0.potential_end_V = -500.0"),
+    ):
+        section = key.split(".")[0].replace("stages", "reaction")
+        assert message(BASE, *overrides) == f"--set: {key} and {section}.standard_potential_V = 0.0: {far}"
+    # Nothing reads them here.
+    load(BASE, "reaction.potential_V=-100")
+    load(BASE, step.replace("potential_end_V=-500.0", "open_circuit=true"), *stage, "stages.0.open_circuit=true")
+
+
+def test_histories_that_no_memory_holds_are_refused():
+    assert message(BASE, "kinetics.frame_s=1e-6") == (
+        "--set: kinetics.frame_s = 1e-06 and kinetics.realisations = 64: 2.4e+08 frames of each; allowed: at least "
+        "0.00154 s, fewer realisations, or a shorter protocol"
+    )
+    patch = ["single_molecule.enabled=true", "kinetics.realisations=2"]
+    assert "kinetics.frame_s = 0.002 and single_molecule.realisations = 16" in message(
+        BASE, *patch, "kinetics.frame_s=0.002"
+    )
+    text = message(BASE, *patch, "single_molecule.leap_s=1e-6")
+    assert text.startswith("--set: single_molecule.leap_s = 1e-06 and kinetics.protocol = ")
+    assert "2.4e+08 leaps; allowed: at least 2.4e-05 s" in text
+
+
+def test_contacts_of_a_low_bulk_box():
+    text = message(BASE, "box.geometry=bulk", "centres.arrangement=none", "stages.0.reaction=true", "box.height_nm=2.0")
+    assert text.startswith("--set: reaction.li_bridge_nm = 0.63 and box.height_nm = 2.0: a bead would touch its own")
 
 
 def test_keys_of_the_reaction_that_nothing_reads_are_named():

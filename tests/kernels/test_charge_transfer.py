@@ -598,6 +598,11 @@ def test_trouble_is_reported():
             assert int(info.trouble) == bits | more
             assert int(electron_imbalance(state)) == 0
             assert int(state.injected) == (5 if rate else 0)
+    # A rate beyond the largest number: nothing can be followed, and it is not passed over.
+    setting = Setting(spread, [[1.0, 2.0, 1.5]] * 3, contacts=narrow, max_events=5, law={"rate_constant": 1e308})
+    state, info = setting.step(state_of(8), -1.0)
+    assert int(info.trouble) == TOO_MANY_EVENTS
+    assert int(state.injected) == 0
 
 
 def test_what_cannot_work_is_refused():

@@ -305,6 +305,23 @@ def test_a_pool_that_nucleates_at_open_circuit_converts_its_tens():
     np.testing.assert_array_equal(sample.injected_e[late, 0], sample.injected_e[late, 1])
 
 
+def test_electrons_beside_a_crystal_turn_solid_at_rest():
+    """A charge cut short by a rest: what is charged beside a crystal is Li2S again, in mean field and in counts."""
+    parameters = fixed(nucleation_rate_per_s=1e3, opening_rate_per_s=2.0, opening_barrier_kT=0.0)
+    protocol = (PotentialStep(-0.5, 20.0), PotentialStep(0.03, 1.0), PotentialStep(0.0, 9.0, open_circuit=True))
+    times = np.array([20.0, 20.999, 22.0, 30.0])
+    mean, sample = solve_droplet(parameters, protocol, times), simulate_droplets(9, parameters, protocol, times, 64)
+    for solution in (mean, sample):
+        solid, electrons = np.atleast_2d(solution.n_solid), np.atleast_2d(solution.n_electrons)
+        assert np.all(electrons[:, 1] > 50)
+        assert np.all(solid[:, 1] < solid[:, 0])
+        assert np.all(electrons[:, 2:] < 10)
+        assert np.all(solid[:, 3] == solid[:, 2])
+        np.testing.assert_allclose(solution.electron_residual, 0.0, atol=1e-6)
+    held = 10 * sample.n_solid[:, 2] + sample.n_electrons[:, 2]
+    assert abs(z_score(held, 10 * mean.n_solid[2])) < LIMIT
+
+
 # --- cycles ----------------------------------------------------------------------------------------------------
 
 

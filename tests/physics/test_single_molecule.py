@@ -86,6 +86,21 @@ def test_reduction_of_one_ion():
         np.testing.assert_allclose(during[rows], np.tensordot(0.5 * weights, parts, 1)[rows], atol=1e-7)
 
 
+@pytest.mark.parametrize("potential", [0.5, 2.0, 5.0, 10.0])
+def test_far_above_the_standard_potential_ions_lose_their_electrons_and_desorb(potential):
+    """However fast the electrons leave, what is left desorbs at its own pace: 1 - e^{-k_d t} have gone after t."""
+    p = SingleMoleculeParameters()
+    rates = chain.generator(p, potential, connected=True, oxidising=True)
+    k_in, k_out = p.surface_rates_per_s(potential)
+    assert rates[chain.A0, chain.A0 + 1] / rates[chain.A0 + 1, chain.A0] == pytest.approx(10.0 * k_in / k_out)
+    for time in (1e-3, 0.1, 1.0):
+        gone = chain.transition_matrices(rates, time)[0][:, chain.LEFT]
+        expected = 1.0 - math.exp(-p.desorption_rate_per_s * time)
+        assert gone[chain.A0] == pytest.approx(expected, rel=1e-4)
+        # Ten electrons leave within microseconds: at 0.5 V their k_out is 2e6 per second.
+        assert gone[chain.D10] == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize(("potential", "share"), [(-0.5, 0.5), (-0.1, 0.05)])
 def test_share_of_the_single_step(potential, share):
     """b(E): half at -0.5 V, a twentieth at -0.1 V; what is not released becomes Li2S."""
