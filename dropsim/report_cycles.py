@@ -36,8 +36,8 @@ Summaries = Sequence[Mapping[str, Any]]
 def joined_half_cycles(summaries: Summaries) -> dict[str, Any] | None:
     """Half cycles of the replicas of one condition, joined; None where it has no reaction, or one half cycle only.
 
-    Returns half_cycles (kind, start_ps, end_ps, estimates), cycles (estimates), temperatures (configurational, of each
-    stage), and books: looks at the reaction,
+    Returns half_cycles (kind, start_ps, end_ps, estimates), cycles (estimates), second_charge_minus_first (of replicas
+    in which both passed charge: paired), temperatures (configurational, of each stage), and books: looks at the reaction,
     largest error of sulfur, lithium and electrons over all of them, and each replica's electrons and solid units at the
     end.
     """
@@ -58,6 +58,9 @@ def joined_half_cycles(summaries: Summaries) -> dict[str, Any] | None:
             {"estimates": _known({key: _joined([rows[k][key] for rows in cycles], unit) for key, unit in CYCLE_ROWS})}
             for k in range(number)
         ],
+        "second_charge_minus_first": _known(
+            {key: _joined(_second_minus_first(found, key), "ps") for key in ("tenth_time_ps", "half_time_ps")}
+        ),
         "temperatures": _known(
             {
                 key.removeprefix(TEMPERATURE): _joined(
@@ -74,6 +77,17 @@ def joined_half_cycles(summaries: Summaries) -> dict[str, Any] | None:
             "solid_units_at_end": [book["units_converted"] for book in books],
         },
     }
+
+
+def _second_minus_first(replicas: Sequence[Sequence[Mapping[str, Any]]], key: str) -> list[float | None]:
+    """A time of the second oxidation that follows a reduction, minus that of the first, of each replica."""
+    differences: list[float | None] = []
+    for rows in replicas:
+        begun = [k for k, row in enumerate(rows) if row["kind"] == "reduction"]
+        times = [row.get(key) for row in rows[begun[0] if begun else 0 :] if row["kind"] == "oxidation"][:2]
+        known = [t for t in times if t is not None]
+        differences.append(known[1] - known[0] if len(known) == 2 else None)
+    return differences
 
 
 def _joined(values: Sequence[float | None], unit: str) -> Estimate | None:

@@ -74,3 +74,20 @@ def test_conditions_without_half_cycles_are_left_out():
     (cycle,) = joined_half_cycles([whole])["cycles"]
     assert cycle["estimates"]["peak_gap"]["value"] == 0.2
     assert cycle["estimates"]["peak_gap"]["standard_error"] is None
+
+
+def test_the_second_charge_is_set_against_the_first_replica_by_replica():
+    def with_charges(*times):
+        given = summary((10, -10), 1.0, 0.2)
+        row = given["facts"]["half_cycles"][0]
+        idle = {**row, "kind": "oxidation", "half_time_ps": 77.0}  # before anything was reduced
+        rows = [idle]
+        for t in times:
+            rows += [row, {**row, "kind": "oxidation", "half_time_ps": t}]
+        return {**given, "facts": {**given["facts"], "half_cycles": rows}}
+
+    joined = joined_half_cycles([with_charges(120.0, 40.0), with_charges(90.0, 30.0), with_charges(50.0, None)])
+    found = joined["second_charge_minus_first"]
+    assert found["half_time_ps"]["value"] == -70.0
+    assert found["half_time_ps"]["standard_error"] == pytest.approx(10.0)
+    assert "tenth_time_ps" not in found
