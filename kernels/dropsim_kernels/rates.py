@@ -55,7 +55,9 @@ class Drive:
     oxidising: Array
 
 
-def butler_volmer(rate_constant: Array, transfer_coefficient: Array, reduced_overpotential: Array) -> tuple:
+def butler_volmer(
+    rate_constant: Array, transfer_coefficient: Array, reduced_overpotential: Array
+) -> tuple[Array, Array]:
     """Injection and ejection rates of Butler and Volmer.
 
         k_in = k0 exp(-alpha f eta),   k_out = k0 exp((1 - alpha) f eta),   k_in / k_out = exp(-f eta)
@@ -69,7 +71,9 @@ def butler_volmer(rate_constant: Array, transfer_coefficient: Array, reduced_ove
     )
 
 
-def marcus(rate_constant: Array, reorganisation: Array, overpotential: Array, thermal_voltage: Array) -> tuple:
+def marcus(
+    rate_constant: Array, reorganisation: Array, overpotential: Array, thermal_voltage: Array
+) -> tuple[Array, Array]:
     """Injection and ejection rates of Marcus, for one level of the electrode.
 
         k_in = k0 exp[-((lambda + eta)^2 - lambda^2) / (4 lambda kT/e)],   k_out with -eta,
@@ -105,7 +109,8 @@ def drive_at(potential: Array, connected: Array, law: RateLaw) -> Drive:
             pair = marcus(rate_constant, law.reorganisation, overpotential, law.thermal_voltage)
         else:
             raise ValueError(f'kinetics must be "butler-volmer" or "marcus", not {law.kinetics!r}')
-        return tuple(jnp.where(connected, rate, jnp.zeros_like(rate)) for rate in pair)
+        inward, outward = (jnp.where(connected, rate, jnp.zeros_like(rate)) for rate in pair)
+        return inward, outward
 
     rate_in, rate_out = rates(law.rate_constant, law.transfer_coefficient)
     surface_in, surface_out = rates(law.surface_rate_constant, law.surface_transfer_coefficient)
