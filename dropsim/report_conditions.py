@@ -175,6 +175,8 @@ def draw_reactions(
         if not found:
             continue
         given = scales[key]["groups"]
+        # A run with more than one half cycle has no single charging time.
+        turned = any(np.size(c.get("cycle_kind", ())) > 1 for c in found)
         tau, theta = (_finite_or_infinite(given[group]) for group in ("charging_time", "collectivity"))
         rows.append(
             {
@@ -183,7 +185,7 @@ def draw_reactions(
                 "curves": found,
                 "estimates": condition["estimates"],
                 "theta": theta,
-                "tau_ps": tau if tau is not None and np.isfinite(tau) else None,
+                "tau_ps": tau if tau is not None and np.isfinite(tau) and not turned else None,
             }
         )
     if len(rows) > 1:

@@ -37,9 +37,9 @@ def joined_half_cycles(summaries: Summaries) -> dict[str, Any] | None:
     """Half cycles of the replicas of one condition, joined; None where it has no reaction, or one half cycle only.
 
     Returns half_cycles (kind, start_ps, end_ps, estimates), cycles (estimates), second_charge_minus_first (of replicas
-    in which both passed charge: paired), temperatures (configurational, of each stage), and books: looks at the reaction,
-    largest error of sulfur, lithium and electrons over all of them, and each replica's electrons and solid units at the
-    end.
+    in which both passed charge: paired), temperatures (configurational, of each stage), and books: looks at the
+    reaction, largest error of sulfur, lithium and electrons over all of them, and each replica's electrons and solid
+    units at the end.
     """
     found = [s["facts"].get("half_cycles") or [] for s in summaries]
     kinds = [row["kind"] for row in found[0]]
