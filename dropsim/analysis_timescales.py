@@ -79,7 +79,9 @@ def measured_groups(
     hop = {"mixed": math.inf, "none": 0.0}.get(reaction.get("sharing", "mixed"), reaction.get("hop_rate_per_ps"))
     compressed = float(reaction["rate_constant_per_ps"]) * PS_PER_S / float(reaction["physical_rate_constant_per_s"])
     converted = out.value("conversion_time")
-    known = bool(reacting) and charging.n_units is not None
+    # Without a contact nothing charges through centres: mixing and sharing have nothing to be set against.
+    wired = values["centres"]["arrangement"] != "none" and bool(values["centres"]["wired"])
+    known = bool(reacting) and wired and charging.n_units is not None
     dense, dense_source = _dense_diffusivity(out, values, reacting[:1])
     found = groups(
         concentration=total,
@@ -95,7 +97,7 @@ def measured_groups(
         spectral_gap=charging.spectral_gap,
         conversion_time=math.nan if converted is None else converted,
         growth_time=out.facts.get("growth_time_ps"),
-        clock_compression=compressed if reacting else None,
+        clock_compression=compressed if reacting and wired else None,
     )
     sources = {
         "S": f"{total:.3g} mM in the box over c_sat "

@@ -218,15 +218,17 @@ def _reaction_rows(config: Config) -> list[Quantity]:
     if not any(stage.reaction for stage in config.stages):
         return []
     group = "reaction"
-    rows = [
-        Quantity(
-            group,
-            "clock compression",
-            _compression(config),
-            "1",
-            "rate_constant_per_ps over physical_rate_constant_per_s",
+    rows = []
+    if config.centres.arrangement != "none" and config.centres.wired:
+        rows.append(
+            Quantity(
+                group,
+                "clock compression",
+                _compression(config),
+                "1",
+                "rate_constant_per_ps over physical_rate_constant_per_s, at the centres",
+            )
         )
-    ]
     for stage in config.stages:
         if not stage.reaction:
             continue

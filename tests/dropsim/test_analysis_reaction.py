@@ -30,7 +30,7 @@ FLOATS = ("time", "charge", "current", "potential")
 GATHER, REDUCE, REST, OXIDISE = 20, 60, 10, 25
 
 
-def configuration(**reaction):
+def configuration(centres=None, **reaction):
     """A resolved configuration of these stages."""
     stages = [
         {"name": "gather", "integrator": "baoab", "duration_ps": 20.0, "timestep_fs": 20.0, "record_every_ps": 1.0},
@@ -46,7 +46,7 @@ def configuration(**reaction):
             "run": {"name": "written", "seed": 4},
             "box": {"lateral_nm": (8.0, 8.0), "height_nm": 6.0},
             "electrolyte": {"li2s6_count": N_SULFUR, "saturation_mM": 50.0},
-            "centres": {"arrangement": "patch", "count": 2},
+            "centres": {"arrangement": "patch", "count": 2} | (centres or {}),
             "reaction": {"check_every_ps": 1.0, "potential_V": -0.1, **reaction},
             "stages": tuple(stages),
         }
@@ -291,6 +291,17 @@ def test_finite_and_absent_sharing_change_theta(tmp_path):
     assert groups["collectivity"] == pytest.approx(10 * 0.01 * gap * groups["charging_time"], rel=1e-9)
     assert found["none"].timescales["groups"]["collectivity"] == 0.0
     assert any(text.startswith("Theta = 0") for text in found["none"].timescales["beyond"])
+
+
+def test_without_wired_centres_nothing_charges_through_them(tmp_path):
+    path = tmp_path / TRAJECTORY
+    write(path, config=configuration(centres={"wired": False}, surface_rate_constant_per_ps=0.001))
+    with open_trajectory(path) as trajectory:
+        scales = observe(trajectory).timescales
+    groups = scales["groups"]
+    assert {groups[key] for key in ("collectivity", "mixing", "charging_time", "clock_compression")} == {None}
+    assert groups["supersaturation"] is not None
+    assert not {"Theta", "P", "C"} & set(scales["sources"])
 
 
 def test_the_run_folder_holds_the_numbers(written, monkeypatch):
