@@ -156,12 +156,26 @@ def _density_axis(axes: Axes, curves: Curves) -> None:
     right.set_ylabel(unit)
 
 
+def with_gaps(time: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Times (T,) and rows (T, K) with a row of nan wherever frames are missing, so that no line crosses it.
+
+    Frames are missing where a step is longer than one and a half times both its neighbours.
+    """
+    steps = np.diff(time)
+    if steps.size < 2:
+        return time, rows
+    around = np.pad(steps, 1, mode="reflect")
+    missing = np.flatnonzero(steps > 1.5 * np.maximum(around[:-2], around[2:])) + 1
+    return np.insert(time, missing, np.nan), np.insert(rows, missing, np.nan, axis=0)
+
+
 def charge_sharing_figure(summary: Summary, curves: Curves) -> Figure | None:
     """Electrons per S6 in the thirds of the droplet against time, and against the distance from its centre."""
     if not has_curves(curves, "thirds_time_ps", "thirds_electrons"):
         return None
     time, held = np.asarray(curves["thirds_time_ps"], float), np.asarray(curves["thirds_electrons"], float)
     radial = has_curves(curves, "radial_charge_nm", "radial_charge")
+    shown_time, shown = with_gaps(time, held)
     figure = new_figure(3.5)
     panels = figure.subplots(1, 2 if radial else 1, width_ratios=(1.7, 1.0) if radial else None, squeeze=False)[0]
     left = panels[0]
@@ -171,7 +185,7 @@ def charge_sharing_figure(summary: Summary, curves: Curves) -> Figure | None:
         text = f"{name} third"
         if estimate is not None:
             text += f", mean {number_text(float(estimate['value']), None)}"
-        left.plot(time, held[:, k], color=colour, linewidth=1.0, label=text)
+        left.plot(shown_time, shown[:, k], color=colour, linewidth=1.0, marker=".", markersize=2.5, label=text)
     left.set_xlabel(CONVERSION_CLOCK)
     left.set_ylabel("electrons per S₆")
     left.set_ylim(0.0, 1.35 * float(held.max()) or 1.0)
@@ -192,7 +206,8 @@ def charge_sharing_figure(summary: Summary, curves: Curves) -> Figure | None:
         right.set_xlim(left=0)
     headline(figure, f"{run_title(summary)}: where the electrons sit")
     sharing = fact_of(summary, "charge_sharing") or {}
-    note = "Thirds by number of liquid S₆, ranked by the distance to the nearest wired centre; bars: 95 %"
+    note = "Thirds by number of liquid S₆, ranked by the distance to the nearest wired centre"
+    note += "; bars: 95 %" if radial else ""
     footnote(figure, note + (f"; {sharing['verdict']}." if sharing else "."))
     return figure
 

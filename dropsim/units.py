@@ -40,6 +40,16 @@ def thermal_voltage_V(temperature_K: float) -> float:
     return BOLTZMANN_J_PER_K * temperature_K / ELEMENTARY_CHARGE_C
 
 
+def reduced_overpotential(potential_V: float, standard_potential_V: float, temperature_K: float) -> float:
+    """f eta = e (E - E0) / kT. Raises ValueError beyond MAX_OVERPOTENTIAL_V."""
+    overpotential = potential_V - standard_potential_V
+    if not abs(overpotential) <= MAX_OVERPOTENTIAL_V:
+        raise ValueError(
+            f"potential_V is {potential_V}: within {MAX_OVERPOTENTIAL_V:g} V of standard_potential_V is allowed"
+        )
+    return overpotential / thermal_voltage_V(temperature_K)
+
+
 def bjerrum_length_nm(relative_permittivity: float, temperature_K: float) -> float:
     """l_B = e^2 / (4 pi eps_0 eps_r kT) in nm (5.57 at eps_r = 10, 300 K)."""
     return COULOMB_KJ_NM_PER_MOL_E2 / (relative_permittivity * thermal_energy(temperature_K))

@@ -258,13 +258,7 @@ class KineticParameters:
 
     def reduced_overpotential(self, potential_V: float) -> float:
         """f eta = e (E - E0) / kT. Raises ValueError beyond 10 V, where rates would overflow."""
-        overpotential = potential_V - self.standard_potential_V
-        if not abs(overpotential) <= units.MAX_OVERPOTENTIAL_V:
-            raise ValueError(
-                f"potential_V is {potential_V}: within {units.MAX_OVERPOTENTIAL_V:g} V of standard_potential_V is "
-                "allowed"
-            )
-        return overpotential / units.thermal_voltage_V(self.temperature_K)
+        return units.reduced_overpotential(potential_V, self.standard_potential_V, self.temperature_K)
 
     @property
     def rate_exponents(self) -> tuple[float, float]:

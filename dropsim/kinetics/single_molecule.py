@@ -463,7 +463,9 @@ class _Process:
                 size = nucleus_size(p, now)
                 if size > patch.intermediate[lane]:
                     break
-                slot = _empty_slot(patch.particles[lane], "particle_slots", "nucleation_prefactor_per_nm3_s", leap)
+                slot = _empty_slot(
+                    patch.particles[lane], "particle_slots", "lower nucleation_prefactor_per_nm3_s", leap
+                )
                 patch.particles[lane, slot] = size
                 patch.intermediate[lane] -= size
                 if math.isnan(patch.first_particle[lane]):
@@ -484,7 +486,9 @@ class _Process:
                 patch.net[lane] += 2 * pairs
 
     def _found_rod(self, patch: _Patch, lane: Any, molecules: int, leap: Leap, first: Floats) -> None:
-        slot = _empty_slot(patch.rods[lane], "rod_slots", "rod_capture_nm or the nucleation of rods", leap)
+        slot = _empty_slot(
+            patch.rods[lane], "rod_slots", "raise rod_capture_nm, or lower rod_nucleation_prefactor_per_nm3_s", leap
+        )
         patch.rods[lane, slot] = molecules
         if math.isnan(first[lane]):
             first[lane] = leap.start_s
@@ -597,8 +601,8 @@ def _empty_slot(row: Counts, name: str, cause: str, leap: Leap) -> int:
     empty = np.flatnonzero(row == 0)
     if not empty.size:
         raise SimulationError(
-            f"more than {row.size} at once at {leap.start_s:g} s: enlarge {name}, make the patch smaller, or lower "
-            f"{cause}"
+            f"more than {row.size} {name.removesuffix('_slots')} at once at {leap.start_s:g} s: make the patch smaller "
+            f"(area_um2), {cause}; or give more {name}"
         )
     return int(empty[0])
 

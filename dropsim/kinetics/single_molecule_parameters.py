@@ -160,13 +160,7 @@ class SingleMoleculeParameters:
 
     def reduced_overpotential(self, potential_V: float) -> float:
         """f eta = e (E - E0)/kT. Raises ValueError beyond 10 V, where rates would overflow."""
-        overpotential = potential_V - self.standard_potential_V
-        if not abs(overpotential) <= units.MAX_OVERPOTENTIAL_V:
-            raise ValueError(
-                f"potential_V is {potential_V}: within {units.MAX_OVERPOTENTIAL_V:g} V of standard_potential_V is "
-                "allowed"
-            )
-        return overpotential / units.thermal_voltage_V(self.temperature_K)
+        return units.reduced_overpotential(potential_V, self.standard_potential_V, self.temperature_K)
 
     def surface_rates_per_s(self, potential_V: float) -> tuple[float, float]:
         """(k_in, k_out) per slot of an adsorbed ion: k0 exp(-alpha f eta), k0 exp((1 - alpha) f eta)."""

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import dropsim.plots as plots
 from dropsim.plots_frame import Scene, centred, draw_view
 from dropsim.plots_overview import frame_times
-from dropsim.plots_reaction import binned_mean
+from dropsim.plots_reaction import binned_mean, with_gaps
 from dropsim.plots_study import VERDICT_COLOURS, wrap_text
 from dropsim.plots_style import INK, number_text
 from dropsim.plots_tier import conversion_end, electrons_per_unit, event_window, frame_current_fA
@@ -378,6 +378,15 @@ def test_centring_moves_a_split_droplet_to_the_middle():
 )
 def test_numbers_are_written_with_the_digits_that_they_have(value, interval, unit, text):
     assert number_text(value, interval, unit) == text
+
+
+def test_no_line_crosses_missing_frames():
+    """A gap is longer than the steps on both sides; a stage that is recorded seldom is none."""
+    time = np.array([0.4, 24.0, 24.4, 24.8, 26.0, 27.2, 28.4, 33.2, 34.4])
+    shown, rows = with_gaps(time, np.stack([time, -time], axis=1))
+    nan = np.nan
+    np.testing.assert_array_equal(shown, [0.4, nan, 24.0, 24.4, 24.8, 26.0, 27.2, 28.4, nan, 33.2, 34.4])
+    np.testing.assert_array_equal(rows, np.stack([shown, -shown], axis=1))
 
 
 def test_binned_current_keeps_every_electron():
