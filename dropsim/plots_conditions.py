@@ -135,7 +135,9 @@ def plot_reactions(path_stem: Path, conditions: Sequence[Mapping[str, Any]], tit
     thetas = {c["theta"] for c in conditions if all(known(c["estimates"].get(k)) for k in THIRDS)} - {None}
     taus = [c["tau_ps"] for c in conditions if c["tau_ps"] is not None]
     scaled = len(taus) == len(conditions) and max(taus) > 1.5 * min(taus)
-    panels = ["charge", *(["scaled"] if scaled else []), "solid", *(["thirds"] if len(thetas) > 2 else [])]
+    solid = any(np.any(curves["ledger_units_converted"]) for c in conditions for curves in c["curves"])
+    asked = {"charge": True, "scaled": scaled, "solid": solid, "thirds": len(thetas) > 2}
+    panels = [panel for panel, wanted in asked.items() if wanted]
     rows = -(-len(panels) // 2)
     with figure_style():
         figure = new_figure(0.75 + 2.55 * rows)
@@ -180,10 +182,10 @@ def plot_growth(path_stem: Path, tiers: Sequence[Mapping[str, Any]], title: str)
         for number, tier in enumerate(tiers):
             time, area = (np.asarray(tier[key], float) for key in ("time_s", "area_nm2"))
             growing = (time >= tier["onset_s"]) & (time <= tier["end_s"])
-            top = float(np.interp(tier["end_s"], time, area))
+            # Conversion falls between two frames: the last one before it is the largest.
+            lag, grown = time[growing] - tier["onset_s"], area[growing]
             left.plot(
-                (time[growing] - tier["onset_s"]) / (tier["end_s"] - tier["onset_s"]), area[growing] / top,
-                linewidth=1.2, label=tier["label"], **_line(number),
+                lag / lag[-1], grown / grown[-1], linewidth=1.2, label=tier["label"], **_line(number),
             )  # fmt: skip
         left.set_xlabel("time from the seed over the time of growth")
         left.set_ylabel("projected area over its largest")
