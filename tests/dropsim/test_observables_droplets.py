@@ -60,16 +60,18 @@ def test_labels_are_the_components_of_the_contact_graph(criterion, bridge, conta
 
 def test_the_analysis_and_the_reaction_rule_see_the_same_droplets():
     from dropsim_kernels import box as kernel_box
-    from dropsim_kernels import clusters
+    from dropsim_kernels import clusters, contacts
 
     rng = np.random.default_rng(11)
     position, species = rng.uniform(size=(150, 3)) * BOX, rng.choice([0, 0, 1, 3], size=150)
     sulfur = dr.is_sulfur(species)
     box = kernel_box.Box(jnp.asarray(BOX), (True, True, False))
-    graph = clusters.contact_graph(
-        jnp.asarray(position[sulfur]), jnp.asarray(position[species == dr.LI]), box, jnp.array(0.63), jnp.array(1.05)
-    )
-    kernel = np.asarray(clusters.connected_components(graph))
+    beads = [jnp.asarray(p) for p in (position[sulfur], position[species == dr.LI], np.zeros((0, 3)))]
+    settings = contacts.allocate_contacts(*beads, box, 1.05, 0.63, 0.8)
+    distances = [jnp.asarray(d) for d in (1.05, 0.63, 0.8)]
+    present = jnp.ones(len(beads[1]), bool)
+    tables = contacts.find_contacts(beads[0], beads[1], present, beads[2], box, *distances, settings)
+    kernel = np.asarray(clusters.connected_components(tables.direct, tables.bridges, jnp.ones(len(beads[0]), bool)))
     here = dr.cluster_labels(position, species, BOX)[sulfur]
     assert len(set(here)) < sulfur.sum()
     assert len(set(zip(kernel, here, strict=True))) == len(set(kernel)) == len(set(here))
