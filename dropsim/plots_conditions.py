@@ -26,6 +26,7 @@ from dropsim.plots_style import (
     headline,
     interval_of,
     known,
+    legend_above,
     new_figure,
     save_figure,
 )
@@ -270,7 +271,7 @@ def plot_patches(path_stem: Path, patches: Sequence[Mapping[str, Any]], title: s
         _dots(first, patches, FIRST_TIMES)
         first.set_xlabel("first seen after (s)")
         first.set_xlim(left=0.0)
-        first.legend(loc="best")
+        legend_above(first, 2)
         _dots(mean, patches, (("mean_reduction_current", "", MEASURED),))
         mean.set_xlabel("mean current of the reduction (µA/cm²)")
         mean.set_xlim(left=0.0)
