@@ -422,7 +422,7 @@ def _alone_below(values: Mapping[str, Any]) -> float:
 
 
 def _area_ratio(out: Collector, trajectory: Trajectory, until: float) -> None:
-    """Projected area of the converting droplet's members, before nucleation and at the end of the reduction."""
+    """Projected area of the largest droplet, before nucleation and at the end of the reduction."""
     if "nucleation_time_ps" not in out.facts:
         out.missing["area_ratio_after_conversion"] = out.missing["conversion_time"]
         return
@@ -434,28 +434,32 @@ def _area_ratio(out: Collector, trajectory: Trajectory, until: float) -> None:
         if not len(frames.time):
             raise AnalysisError("no frame was recorded while droplets converted")
         tracks = track_droplets(frames.position, frames.species, trajectory.lengths, frames.time, DROPLET_SIZE)
-        solid = [t for t in tracks if t.n_converted[-1] > 0]
-        if not solid:
-            raise AnalysisError("no droplet holds converted units at the end")
-        track = max(solid, key=lambda t: t.n_converted[-1])
-        before = track.projected_area[track.time <= begin]
-        after = track.projected_area[-10:]
-        share = float(track.n_converted[-1] / track.size[-1])
+        if not tracks:
+            raise AnalysisError(f"no droplet of {DROPLET_SIZE} units is there while they convert")
+        # Converting droplets split and join: the largest of each frame, whatever became of the others.
+        rows = [
+            (t.frame[k], -t.size[k], t.time[k], t.projected_area[k], t.n_converted[k])
+            for t in tracks for k in range(len(t.frame))
+        ]  # fmt: skip
+        table = np.array(sorted(rows), dtype=float)
+        largest = table[np.unique(table[:, 0], return_index=True)[1]]
+        size, time, area, converted = -largest[:, 1], largest[:, 2], largest[:, 3], largest[:, 4]
+        before, after = time <= begin, np.arange(len(time)) >= len(time) - 10
+        share = float(converted[after].sum() / size[after].sum())
         if share < 0.9:
             raise AnalysisError(f"only {100 * share:.0f} % of the droplet is converted at the end of the reduction")
-        if len(before) < 3 or len(after) < 3:
-            raise AnalysisError("the droplet is not seen in three frames on both sides of its conversion")
+        if np.count_nonzero(before) < 3 or np.count_nonzero(after) < 3:
+            raise AnalysisError("no droplet is seen in three frames on both sides of its conversion")
         # Per unit, since the droplet may gain or lose members meanwhile.
-        a = before / track.size[track.time <= begin]
-        b = after / track.size[-10:]
+        a, b = (area / size)[before], (area / size)[after]
         ratio = float(b.mean() / a.mean())
         error = ratio * math.hypot(a.std(ddof=1) / a.mean(), b.std(ddof=1) / b.mean())
         out.estimates["area_ratio_after_conversion"] = Estimate(
-            ratio, error, "1", 1.0, "area per unit, last ten frames over frames before nucleation; one droplet"
-        )
+            ratio, error, "1", 1.0,
+            "area per unit of the largest droplet, last ten frames over those up to 20 ps before nucleation",
+        )  # fmt: skip
         out.curves |= {
-            "react_time_ps": track.time, "react_area_nm2": track.projected_area,
-            "react_converted": track.n_converted, "react_size": track.size,
+            "react_time_ps": time, "react_area_nm2": area, "react_converted": converted, "react_size": size,
         }  # fmt: skip
 
     out.attempt(("area_ratio_after_conversion",), measure)

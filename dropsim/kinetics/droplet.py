@@ -450,7 +450,7 @@ def _solve_piece(
         end: Any = solver.t
         fired, last = False, solver.y
         if _switch(solver.y, drive) <= 0.0:
-            end = brentq(lambda t, c=curve: _switch(c(t), drive), before, solver.t, xtol=1e-15, rtol=1e-14)
+            end = brentq(lambda t, c=curve: _switch(c(t), drive), before, solver.t, xtol=1e-15, rtol=np.float64(1e-14))
             fired, last = True, curve(end)
         passed = (times > before) & (times <= end)
         if passed.any():

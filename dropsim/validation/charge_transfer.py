@@ -161,7 +161,7 @@ def finite_hopping(settings: Settings) -> Outcome:
         contacts = laws.contact_numbers(scene.sulfur, scene.mo, scene.in_contact, np.array(LENGTHS), MO_CONTACT)
         begin = np.array([0, 4, 0, 0, 9, 0, 0, 0])
 
-        def mean_of(logarithms: np.ndarray, graph=graph, contacts=contacts, begin=begin, time=np.zeros(1)):
+        def mean_of(logarithms: np.ndarray, time: np.ndarray, graph=graph, contacts=contacts, begin=begin):
             rate_in, rate_out, hop = np.exp(logarithms)
             return laws.mean_electrons(graph, contacts, rate_in, rate_out, hop, time, begin).ravel()
 
