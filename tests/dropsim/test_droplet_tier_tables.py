@@ -131,5 +131,5 @@ def test_rates_of_marcus_and_hops_reach_the_parameters():
 
 def test_a_potential_out_of_range_is_named():
     text = TEXT.replace("potential_end_V = -0.5", "potential_end_V = -40.0")
-    with pytest.raises(ConfigError, match=r"kinetics: potential_V is -40"):
+    with pytest.raises(ConfigError, match=r"kinetics\.protocol\.0\.potential_end_V = -40"):
         kinetic_parameters(load_config_text(text), {}, "none")
