@@ -1,5 +1,6 @@
 """Settings for every test: double precision by default, no silent broadcasting or promotion, one compile cache."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -69,6 +70,27 @@ reaction = true
 [kinetics]
 enabled = false
 """
+
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 20_000
+TESTS_BETWEEN_LOOKS = 10
+finished = 0
+
+
+@pytest.fixture(autouse=True)
+def compiled_programs_are_let_go():
+    """Each compiled program holds some mapped pieces of memory, and Linux allows a process 65530 of them: a whole run
+    of the tests in one process would be aborted. Programs that are needed again come from the cache on disk."""
+    global finished
+    yield
+    finished += 1
+    if finished % TESTS_BETWEEN_LOOKS == 0 and MAPS.exists():
+        with MAPS.open("rb") as lines:
+            held = sum(1 for _ in lines)
+        if held > MOST_MAPS:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(scope="session")
