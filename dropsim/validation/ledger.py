@@ -271,7 +271,7 @@ def books_of_a_run(settings: Settings, treatment: str) -> list[Result]:
             apart.append(abs(fresh - float(frames.energy[frame])))
             charge = np.asarray(bead_charges(kinds, held, built.system), np.float64)
             # Of all charges, each beside one of its own kind at the distance of a contact.
-            scale = max(scale, float(np.sum(charge**2) * built.system.force_field.coulomb) / contact_nm(config))
+            scale = max(scale, float(np.sum(charge**2)) * float(built.system.force_field.coulomb) / contact_nm(config))
     results = [exact_result(f"{treatment}: looks at which {what} are wrong", count) for what, count in wrong.items()]
     allowed = TOLERANCE + 64 * float(np.finfo(settings.dtype).eps)
     results.append(Result(f"{treatment}: carried energy beside that of another splitting, of all charges in contact",
