@@ -73,7 +73,7 @@ enabled = false
 
 
 MAPS = Path("/proc/self/maps")
-MOST_MAPS = 20_000
+MOST_MAPS = 40_000
 TESTS_BETWEEN_LOOKS = 10
 finished = 0
 
